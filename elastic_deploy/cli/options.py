@@ -1,0 +1,101 @@
+"""The arguments and options that commands share, and what `up` and `plan` make of them.
+
+Used by the command modules. Knows how things are written on a command line; what they mean, and which values are
+allowed, is said in `planning`.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from elastic_deploy.model.duration import parse_duration
+from elastic_deploy.planning.settings import Settings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_ENGINE_ARGUMENTS = "elastic_deploy.engine_arguments"
+
+
+class Duration(click.ParamType[float]):
+    """A duration in seconds; infinity for `none`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, or click's usage error with the words of `model.duration`."""
+        try:
+            seconds = parse_duration(str(value), none_allowed=True)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return math.inf if seconds is None else seconds
+
+
+class EngineCommand(click.Command):
+    """A command that takes vLLM's own arguments after a bare `--` and does not look at them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Cut the arguments at the first `--`: what stands behind it is vLLM's."""
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta[_ENGINE_ARGUMENTS] = tuple(args[place + 1 :])
+            args = args[:place]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """The usage line with its `--`."""
+        return [*super().collect_usage_pieces(ctx), "[-- VLLM ARGUMENTS]"]
+
+
+cluster_argument = click.argument("cluster", type=click.Path(path_type=Path), metavar="CLUSTER")
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What is printed."
+)
+
+_DEPLOYMENT_OPTIONS = (
+    click.option("--model", metavar="M", help="A hub id, a checkpoint's directory, or `tiny`, the shipped model."),
+    click.option("--gpus", type=int, metavar="N", help="GPUs of the whole deployment."),
+    click.option("--name", metavar="NAME", help="The deployment's name.  [default: from the model]"),
+    click.option("--tensor-parallel-size", type=int, metavar="N", help="GPUs that share each layer; insisted on."),
+    click.option("--pipeline-parallel-size", type=int, metavar="N", help="Stages that the layers are cut into."),
+    click.option("--replicas", type=int, metavar="N", help="Engines side by side."),
+    click.option("--min-gpus", type=int, metavar="N", help="Serve with this many GPUs rather than not at all."),
+    click.option(
+        "--wait-timeout",
+        type=Duration(),
+        metavar="TIME",
+        help="How long to wait for the GPUs: 90, 90s, 30m, 2h or none.  [default: 30m]",
+    ),
+    click.option("--port", type=int, metavar="PORT", help="Where clients find the deployment.  [default: 8000]"),
+    click.option("--detach", is_flag=True, help="Return as soon as the cluster has taken the deployment up."),
+    click.option("-y", "--yes", is_flag=True, help="Ask nothing."),
+)
+
+
+def deployment_options(function: Function) -> Function:
+    """Give a command the options of `up` and `plan`."""
+    for option in reversed(_DEPLOYMENT_OPTIONS):
+        function = option(function)
+    return output_option(function)
+
+
+def flags_of(ctx: click.Context) -> Settings:
+    """What the command line says of the deployment; None where it says nothing."""
+    said = {
+        name: ctx.params[name]
+        for name in (
+            "name",
+            "model",
+            "gpus",
+            "tensor_parallel_size",
+            "pipeline_parallel_size",
+            "replicas",
+            "min_gpus",
+            "wait_timeout",
+            "port",
+        )
+    }
+    return Settings(**said, engine_arguments=ctx.meta.get(_ENGINE_ARGUMENTS))

@@ -1,0 +1,57 @@
+"""`elastic-deploy plan`: what `up` would do, and why. Touches no cloud and starts nothing."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
+from elastic_deploy.cli.prepare import Prepared, prepare
+from elastic_deploy.cli.terminal import print_json
+
+
+@click.command("plan", cls=EngineCommand)
+@cluster_argument
+@deployment_options
+@click.pass_context
+def command(ctx: click.Context, /, cluster: Path, output: str, **_flags: Any) -> None:
+    """Say which shape, which nodes and why, with the options of `up`; touch no cloud and start nothing."""
+    prepared = prepare(cluster, flags_of(ctx))
+    if output == "json":
+        print_json(plan_document(prepared))
+    else:
+        click.echo("\n".join(plan_lines(prepared)))
+
+
+def plan_document(prepared: Prepared) -> dict[str, Any]:
+    """The plan as data."""
+    return {
+        "cluster": prepared.config.name,
+        "deployment": prepared.request.name,
+        "model": prepared.request.served_model_name,
+        "gpus": prepared.plan.shape.gpus,
+        **asdict(prepared.plan),
+    }
+
+
+def plan_lines(prepared: Prepared) -> list[str]:
+    """The plan for a person."""
+    plan, request = prepared.plan, prepared.request
+    shape = plan.shape
+    lines = [
+        f"cluster     {prepared.config.name} ({prepared.config.provider_kind})",
+        f"deployment  {request.name}: {request.served_model_name} on {count(shape.gpus, 'GPU')}",
+        f"shape       tensor parallel {shape.tensor_parallel} x pipeline parallel {shape.pipeline_parallel}"
+        f" x {count(shape.replicas, 'replica')}",
+    ]
+    for bundle in plan.bundles:
+        resources = ", ".join(f"{name}: {amount:g}" for name, amount in bundle.resources.items())
+        lines.append(f"request     {count(bundle.count, 'bundle')} of {{{resources}}}")
+    lines += [f"nodes       {each.count} of type {each.node_type}: {each.why}" for each in plan.nodes]
+    return lines + [f"why         {sentence}" for sentence in plan.why]
+
+
+def count(number: int, word: str) -> str:
+    """`1 GPU`, `2 GPUs`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -1,0 +1,59 @@
+"""What `up` and `plan` find out before anything is touched: the cluster YAML, the request, the plan.
+
+Pure but for reading the cluster YAML and the model's directory. Every error that can be known now is raised here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from elastic_deploy.cluster.config import ClusterConfig, load_cluster
+from elastic_deploy.cluster.model_facts import model_facts
+from elastic_deploy.model.errors import InvalidConfigError
+from elastic_deploy.model.shape import Bundle, ModelFacts, Plan
+from elastic_deploy.planning.plan import plan
+from elastic_deploy.planning.request import DeploymentRequest, merge
+from elastic_deploy.planning.settings import Settings
+from elastic_deploy.rehearsal.engine_arguments import model_path
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A deployment that can be had, as far as one can tell from here."""
+
+    config: ClusterConfig
+    request: DeploymentRequest
+    facts: ModelFacts
+    plan: Plan
+
+    def beside(self, taken: Iterable[Bundle]) -> "Prepared":
+        """The same beside other deployments' bundles. Raises NeverFitsError where both do not fit."""
+        return replace(self, plan=plan(self.config.capacity, self.request, self.facts, taken))
+
+
+def prepare(cluster: Path, flags: Settings) -> Prepared:
+    """Read and check everything. Raises the UserError with the contract's exit code for all that is wrong."""
+    config = load_cluster(cluster)
+    if config.provider_kind == "local":
+        config = replace(config, settings=replace(config.settings, model=local_model(config.settings.model)))
+        flags = replace(flags, model=local_model(flags.model))
+    request = merge(config.settings, flags)
+    facts = model_facts(Path(model_path(request.model)))
+    return Prepared(config, request, facts, plan(config.capacity, request, facts))
+
+
+def local_model(model: str | None) -> str | None:
+    """A model's path made absolute, for nodes that are this machine; anything else as it is.
+
+    Raises InvalidConfigError where `model` is written as a path and nothing is there.
+    """
+    if model is None or not model.strip() or model_path(model) != model:
+        return model
+    path = Path(model).expanduser()
+    if path.exists():
+        return str(path.absolute())
+    if model.startswith(("/", ".", "~")):
+        raise InvalidConfigError(
+            f"Model {model} does not exist: name a checkpoint's directory, a hub id such as org/model, or tiny."
+        )
+    return model

@@ -1,0 +1,86 @@
+"""What an `up` has begun, and what becomes of it when `up` is given up: said, and kept or removed.
+
+Called by `up` on Ctrl-C and when a deployment has failed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elastic_deploy.cli import removal
+from elastic_deploy.cli.follow import find_deployment
+from elastic_deploy.cli.terminal import ask, note, say
+from elastic_deploy.cluster.config import ClusterConfig
+from elastic_deploy.cluster.head import find_head
+from elastic_deploy.cluster.teardown import standing
+from elastic_deploy.model.errors import UserError
+
+
+@dataclass(slots=True)
+class Undertaking:
+    """How far `up` has come. `launched`: it began to launch the cluster; `applied`: it handed the deployment over."""
+
+    path: Path
+    config: ClusterConfig
+    deployment: str
+    launched: bool = False
+    applied: bool = False
+
+    def describe(self) -> list[str]:
+        """What stands now, a sentence each. Never raises for a head that does not answer: that is said too."""
+        if not self.launched and not self.applied:
+            return ["Nothing was changed."]
+        try:
+            head = find_head(self.config)
+            document = head.call("status", timeout=10) if head else None
+        except UserError as error:
+            return [f"Cluster {self.config.name} may stand, and cannot be asked: {error.message}"]
+        if document is None:
+            nodes = standing(self.config).nodes
+            if not nodes and self.config.provider_kind == "local":
+                self.launched = False
+                return [f"Nothing of cluster {self.config.name} stands."]
+            made = f"node {' and '.join(nodes)} stands" if nodes else "a head node may stand"
+            return [f"The launch of cluster {self.config.name} is not finished: {made}."]
+        return _sentences(self.config.name, document, self.deployment)
+
+    def how_to_remove(self) -> str:
+        """The command that removes what this `up` began."""
+        return f"elastic-deploy down {self.path}" + ("" if self.launched else f" --deployment {self.deployment}")
+
+    def leave(self, *, remove: bool) -> None:
+        """Say what stands; remove it if told to or if the person asked wants it, else say how to."""
+        for sentence in self.describe():
+            note(sentence)
+        if not self.launched and not self.applied:
+            return
+        what = f"cluster {self.config.name}" if self.launched else f"deployment {self.deployment}"
+        if remove or ask(f"Take down {what}, which this command started?", default=False):
+            self._remove()
+        else:
+            note(f"It stays, and goes on by itself. To look: elastic-deploy status {self.path}")
+            note(f"To remove it: {self.how_to_remove()}")
+
+    def _remove(self) -> None:
+        try:
+            if self.launched:
+                removal.take_down(self.config, say)
+                note(f"Cluster {self.config.name} is down, and nothing of it is left but its logs and journal.")
+            elif head := find_head(self.config):
+                removal.stop(head, self.deployment, say)
+                note(f"{self.deployment} is stopped; cluster {self.config.name} stays as it was before.")
+        except (UserError, KeyboardInterrupt) as error:
+            note(f"It could not be removed ({error or 'interrupted'}). To try again: {self.how_to_remove()}")
+
+
+def _sentences(cluster: str, document: dict[str, Any], name: str) -> list[str]:
+    nodes = document["cluster"]["nodes"]
+    present = [node["id"] for node in nodes if node["state"] not in ("dead", "asked")]
+    sentences = [f"Cluster {cluster} stands, with {len(present)} nodes: {', '.join(present)}."]
+    asked = sum(bundle["count"] for bundle in document["request"]["bundles"])
+    sentences.append(
+        f"Its autoscaler is asked for {asked} GPUs." if asked else "Its autoscaler is asked for nothing any more."
+    )
+    if deployment := find_deployment(document, name):
+        sentences.append(f"Deployment {name} is {deployment['phase']}: {deployment['reason']}")
+    return sentences

@@ -1,0 +1,215 @@
+"""`elastic-deploy up`: launch or reuse, ask for the GPUs, wait, and return when a real generation has succeeded.
+
+Everything that can be known to be wrong is found out before anything is started. From then on it keeps account of
+what it began, so that however it ends, it can say what stands.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from elastic_deploy.cli.follow import SERVING, Before, DeploymentFailedError, find_deployment, follow
+from elastic_deploy.cli.interruption import Terminated
+from elastic_deploy.cli.keys import keep_key, with_key_files
+from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
+from elastic_deploy.cli.port import front_door_port, require_free_port
+from elastic_deploy.cli.prepare import Prepared, prepare
+from elastic_deploy.cli.ready import ready_lines
+from elastic_deploy.cli.terminal import ask, is_plain, note, print_json, say
+from elastic_deploy.cli.undertaking import Undertaking
+from elastic_deploy.cli.watch import JsonWatch, PlainWatch, live_watch
+from elastic_deploy.cluster.head import Head, find_head
+from elastic_deploy.cluster.launch import launch
+from elastic_deploy.cluster.turn import turn
+from elastic_deploy.cluster.wish import wish
+from elastic_deploy.model.errors import ExitCode, RefusedError, UserError
+from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.shape import Bundle
+from elastic_deploy.model.spec import GPU_BUNDLE
+from elastic_deploy.planning.request import spec_of
+
+ENSURE_LIMIT_S = 120.0
+"""The agent imports Ray and waits a minute for the supervisor's first answer; on a busy head that takes longer."""
+
+_APPLY_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How `up` goes about it."""
+
+    detach: bool
+    yes: bool
+    json: bool
+
+
+@click.command("up", cls=EngineCommand)
+@cluster_argument
+@deployment_options
+@click.pass_context
+def command(ctx: click.Context, /, cluster: Path, detach: bool, yes: bool, output: str, **_flags: Any) -> int:
+    """Launch or reuse the cluster, wait for its GPUs, start vLLM; return when a real generation has succeeded.
+
+    Again with the same arguments, it changes nothing. With others, it shows the difference and applies it.
+    """
+    manner = Manner(detach, yes, output == "json")
+    try:
+        prepared = prepare(cluster, flags_of(ctx))
+        code, deployment = _up(prepared, Undertaking(cluster, prepared.config, prepared.request.name), manner)
+    except UserError as error:
+        _result(manner, None, error.code)
+        raise
+    _result(manner, deployment, code)
+    return code
+
+
+def _result(manner: Manner, deployment: dict[str, Any] | None, code: ExitCode) -> None:
+    if manner.json:
+        print_json({"kind": "result", "status": deployment, "exit_code": int(code)}, lines=True)
+
+
+def _up(prepared: Prepared, begun: Undertaking, manner: Manner) -> tuple[ExitCode, dict[str, Any] | None]:
+    """Bring the deployment up, and see to what is left where that fails."""
+    name, cluster = prepared.request.name, prepared.config.name
+    try:
+        deployment = _bring_up(prepared, begun, manner)
+    except DeploymentFailedError as failed:
+        note(f"Error: {failed.error.message}")
+        gave_up = failed.error.code is ExitCode.WAIT_TIMEOUT
+        if gave_up:
+            begun.leave(remove=manner.yes)
+        else:
+            note(f"Its log: elastic-deploy logs {begun.path} --deployment {name}")
+            note(f"The cluster stays. To remove it: {begun.how_to_remove()}")
+        return failed.error.code, failed.deployment
+    except KeyboardInterrupt as interrupt:
+        note("Interrupted.")
+        _leave_interrupted(begun, interrupt)
+        return ExitCode.INTERRUPTED, None
+    except UserError:
+        if begun.launched:
+            for sentence in begun.describe():
+                note(sentence)
+            note(f"To remove it: {begun.how_to_remove()}")
+        raise
+    if deployment is None:
+        note("Nothing was changed.")
+        return ExitCode.INTERRUPTED, None
+    if not manner.json and deployment["phase"] in SERVING:
+        click.echo("\n".join(ready_lines(cluster, deployment)))
+    return ExitCode.DONE, deployment
+
+
+def _leave_interrupted(begun: Undertaking, interrupt: KeyboardInterrupt) -> None:
+    try:
+        if isinstance(interrupt, Terminated):
+            raise KeyboardInterrupt
+        begun.leave(remove=False)
+    except (KeyboardInterrupt, click.Abort):
+        note(f"What this command started stays. To remove it: {begun.how_to_remove()}")
+
+
+def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[str, Any] | None:
+    """The deployment's status once it serves (or is handed over); None where the user does not want the change."""
+    config, request = prepared.config, prepared.request
+    head = find_head(config)
+    if head is None:
+        if config.provider_kind == "local":
+            require_free_port(request.port)
+        head = _launch(begun)
+        before = Before()
+    else:
+        _ensure(head, config.provider_kind)
+        document = head.call("status")
+        prepared = prepared.beside(_taken(document, request.name))
+        port = front_door_port(document)
+        if config.provider_kind == "local" and port != request.port:
+            require_free_port(request.port)
+        if not _agreed(head, prepared, port, manner):
+            return None
+        before = Before.of(find_deployment(document, request.name))
+
+    answer = _apply(head, prepared, begun)
+    if not answer["changed"]:
+        before = Before()
+        note(f"{request.name} runs with these arguments already: nothing to change.")
+    if manner.detach:
+        note(f"{request.name} is handed over. To look: elastic-deploy status {begun.path}")
+        return find_deployment(with_key_files(head.call("status")), request.name)
+    _follow(head, request.name, answer["event"], before, manner)
+    return find_deployment(with_key_files(head.call("status")), request.name)
+
+
+def _launch(begun: Undertaking) -> Head:
+    config = begun.config
+    with turn(config.name, "launching"):
+        # Another `up` may have launched it since; then nothing is to be done but to use it.
+        head = find_head(config)
+        if head is None:
+            begun.launched = True
+            say(f"Cluster {config.name} is being launched.")
+            launch(config, say)
+            head = find_head(config)
+    if head is None:
+        raise RefusedError(f"Ray launched {config.name}, but no head node of it is found: look at it in the cloud.")
+    say("The supervisor is being started on the head.")
+    _ensure(head, config.provider_kind)
+    return head
+
+
+def _ensure(head: Head, provider: str) -> None:
+    head.call(
+        "ensure", {"cluster": head.cluster, "provider": provider, "version": version("elastic-deploy")}, ENSURE_LIMIT_S
+    )
+
+
+def _taken(document: dict[str, Any], name: str) -> list[Bundle]:
+    """What other deployments have asked for."""
+    others = (each for each in document["deployments"] if each["name"] != name)
+    return [
+        Bundle(GPU_BUNDLE, each["gpus"]["requested"])
+        for each in others
+        if each["phase"] not in (Phase.STOPPED, Phase.FAILED)
+    ]
+
+
+def _agreed(head: Head, prepared: Prepared, port: int | None, manner: Manner) -> bool:
+    """Show what would change of a deployment that runs; whether it may. Where nobody can be asked, it may."""
+    request = prepared.request
+    found = head.call("compare", wish(spec_of(request, prepared.plan.shape), request.port))
+    changes = list(found["difference"]) if found["exists"] else []
+    if port not in (None, request.port):
+        changes.append(f"port, of every deployment of {head.cluster}: {port} -> {request.port}")
+    if not changes:
+        return True
+    note(f"{request.name} runs with other arguments. What changes:")
+    for line in changes:
+        note(f"  {line}")
+    return manner.yes or ask("Apply this?", default=True)
+
+
+def _apply(head: Head, prepared: Prepared, begun: Undertaking) -> dict[str, Any]:
+    request = prepared.request
+    if request.min_gpus < request.gpus:
+        note(f"--min-gpus has no effect yet: {request.name} waits for all of its {request.gpus} GPUs.")
+    begun.applied = True
+    answer = head.call("apply", wish(spec_of(request, prepared.plan.shape), request.port), _APPLY_LIMIT_S)
+    keep_key(head.cluster, request.name, answer["api_key"])
+    return answer
+
+
+def _follow(head: Head, name: str, after: str | None, before: Before, manner: Manner) -> None:
+    import sys
+
+    if manner.json:
+        showing: Any = nullcontext(JsonWatch())
+    elif is_plain(sys.stderr):
+        showing = nullcontext(PlainWatch())
+    else:
+        showing = live_watch()
+    with showing as watch:
+        follow(head, name, after, before, watch)

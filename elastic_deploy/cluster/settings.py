@@ -1,0 +1,107 @@
+"""Reads our own settings from the cluster YAML's `metadata.elastic_deploy`. Called by `cluster.config`.
+
+What each of them means, its default and its rule stand in `planning.settings`; here is how it may be written.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from elastic_deploy.cluster.config_schema import kind_error, unknown_key
+from elastic_deploy.cluster.yaml_source import Source
+from elastic_deploy.model.duration import parse_duration
+from elastic_deploy.model.spec import OnFailure
+from elastic_deploy.planning.settings import Settings, problems
+
+_SECTION = ("metadata", "elastic_deploy")
+
+
+def _seconds(value: object) -> object:
+    return _duration(value, none_allowed=False)
+
+
+def _seconds_or_endless(value: object) -> object:
+    return _duration(value, none_allowed=True)
+
+
+def _duration(value: object, *, none_allowed: bool) -> object:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"{value!r} is no duration: write it as 90s, 30m or 2h")
+    seconds = parse_duration(str(value), none_allowed=none_allowed)
+    return math.inf if seconds is None else seconds
+
+
+Seconds = Annotated[float | None, BeforeValidator(_seconds)]
+SecondsOrEndless = Annotated[float | None, BeforeValidator(_seconds_or_endless)]
+
+
+class WrittenSettings(BaseModel):
+    """The fields of `planning.settings.Settings`, as YAML holds them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str | None = None
+    model: str | None = None
+    gpus: int | None = None
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    replicas: int | None = None
+    min_gpus: int | None = None
+    wait_timeout: SecondsOrEndless = None
+    port: int | None = None
+    engine_arguments: list[str] | None = None
+    on_failure: Literal["release", "keep"] | None = None
+    max_engine_failures: int | None = None
+    engine_start_timeout: SecondsOrEndless = None
+    canary_period: Seconds = None
+    canary_timeout: Seconds = None
+    canary_failures: int | None = None
+
+
+def read_settings(source: Source) -> Settings:
+    """The settings in `source`, all None where it has none. Raises InvalidConfigError with the key's path and line."""
+    metadata = source.raw.get("metadata") or {}
+    for key in metadata:
+        if key != "elastic_deploy" and key.lower().replace("-", "").replace("_", "") == "elasticdeploy":
+            raise source.error(("metadata", key), "our settings are not read from here", "Call it elastic_deploy")
+    section = metadata.get("elastic_deploy")
+    if section is None:
+        return Settings()
+    if not isinstance(section, dict):
+        raise source.error(_SECTION, *kind_error(section, "object"))
+    try:
+        written = WrittenSettings.model_validate(section)
+    except ValidationError as error:
+        found = [_worded(each) for each in error.errors(include_url=False)]
+        keys, reason, mend = min(found, key=lambda each: source.place((*_SECTION, *each[0])))
+        raise source.error((*_SECTION, *keys), reason, mend) from error
+    values = written.model_dump()
+    arguments, on_failure = values.pop("engine_arguments"), values.pop("on_failure")
+    settings = Settings(
+        **values,
+        engine_arguments=None if arguments is None else tuple(arguments),
+        on_failure=None if on_failure is None else OnFailure(on_failure),
+    )
+    for problem in problems(settings):
+        raise source.error((*_SECTION, problem.field), problem.sentence, "Mend the value")
+    return settings
+
+
+_KINDS = {"int_type": "integer", "string_type": "string", "list_type": "array", "float_type": "number"}
+
+
+def _worded(error: Any) -> tuple[tuple[str | int, ...], str, str]:
+    """Place below our section, reason and mend of one of pydantic's errors."""
+    keys, value = error["loc"], error["input"]
+    if error["type"] == "extra_forbidden":
+        return keys, *unknown_key(str(keys[-1]), WrittenSettings.model_fields)
+    if error["type"] in _KINDS:
+        return keys, *kind_error(value, _KINDS[error["type"]])
+    if error["type"] == "literal_error":
+        return keys, f"must be {error['ctx']['expected']}, not {value!r}", "Mend the value"
+    if error["type"] == "value_error":
+        return keys, str(error["ctx"]["error"]), "Mend the value"
+    return keys, str(error["msg"]), "Mend the value"

@@ -1,0 +1,34 @@
+"""Which lines of a long output tell why it failed. Pure; used by `launch` for its one-sentence errors."""
+
+import re
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_DECORATION = re.compile(r"^[\s\-!<>\[\]0-9/]*(ERR|PANIC|ERROR)?[:\]\s]*|\s*!*$")
+_TELLING = re.compile(r"error|exception|fail|denied|refused|cannot|not authorized|no such|unable|timed out", re.I)
+_NOISE = re.compile(
+    r"^Traceback|^\s+File \"|^\s+raise |see full stack trace|During handling of the above|"
+    r"Failed to setup head node|SSH still not available|Exiting due to|^click\.|^SystemExit",
+    re.I,
+)
+_MOST = 3
+_WIDTH = 300
+
+
+def telling_lines(output: str, error: str) -> str:
+    """The last few lines of `output` that say why, and `error`, the program's own word, joined into one line.
+
+    Empty where nothing tells. No more than three lines, 300 characters each.
+    """
+    lines = [_plain(line) for line in output.splitlines() if not _NOISE.search(_ESCAPES.sub("", line))]
+    said = [line for line in lines if line]
+    telling = [line for line in said if _TELLING.search(line)] or said
+    chosen: list[str] = []
+    for line in [*telling[-_MOST:], _plain(error)]:
+        if line and not any(line in other for other in chosen) and not _NOISE.search(line):
+            chosen.append(line)
+    return "; ".join(chosen[-_MOST:])
+
+
+def _plain(line: str) -> str:
+    text = _DECORATION.sub("", _ESCAPES.sub("", line)).strip().rstrip(".")
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

@@ -1,0 +1,107 @@
+"""The one decision: from what is wanted, observed and remembered, to what to do now.
+
+Pure: no clock, Ray, cloud, file or environment. `runtime.supervisor` calls it at every tick and whenever something
+changed, and so do the simulation and the journal's replay. The same input gives the same decision.
+"""
+
+from dataclasses import dataclass, replace
+
+from elastic_deploy.core.deployment import DeploymentStep, step
+from elastic_deploy.core.facts import Index
+from elastic_deploy.model.action import Action, RequestResources, Route, RouteEntry
+from elastic_deploy.model.event import EventDraft
+from elastic_deploy.model.memory import DeploymentMemory, Memory
+from elastic_deploy.model.shape import Bundle, Shape
+from elastic_deploy.model.snapshot import Snapshot
+from elastic_deploy.model.spec import GPU_BUNDLE, ClusterSpec, DeploymentSpec
+
+RESEND_PERIOD = 15.0
+"""Seconds after which the standing request is sent again: Ray's GCS keeps it in memory only, and others may write to
+the same slot. Less than the autoscaler needs to let a node idle out (a minute at the least)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, what to remember, when to decide again at the latest (None: when something changes), and why."""
+
+    actions: tuple[Action, ...]
+    memory: Memory
+    wake_at: float | None
+    why: tuple[EventDraft, ...]
+
+
+def resumed(memory: Memory) -> Memory:
+    """The memory of a supervisor that has come back: what it sent last may never have arrived, so it is sent again."""
+    return replace(memory, request=None, routes=None)
+
+
+def decide(spec: ClusterSpec, snapshot: Snapshot, memory: Memory, now: float) -> Decision:
+    """What is to be done now. Times are seconds since the epoch; `now` is not before any time in the snapshot."""
+    index = Index.of(snapshot)
+    unsent = frozenset(failure.action for failure in snapshot.action_failures)
+    steps = _steps(spec, memory, index, now)
+    request, sending, said = _request(steps, memory, RequestResources.__name__ in unsent, now)
+    routes, routing = _routes(steps, memory, index, Route.__name__ in unsent)
+    sent_at = now if sending else memory.request_sent_at
+    after = Memory(tuple(s.memory for s in steps), request, sent_at, routes)
+    failed = tuple(
+        EventDraft("action.failed", f"{failure.action} failed: {failure.message}", subject=failure.subject)
+        for failure in snapshot.action_failures
+    )
+    wakes = [s.wake_at for s in steps if s.wake_at is not None]
+    if request:
+        wakes.append(sent_at + RESEND_PERIOD)
+    # The request goes first: nodes take minutes to come, everything else waits for them.
+    return Decision(
+        (*sending, *(action for s in steps for action in s.actions), *routing),
+        after,
+        min(wakes, default=None),
+        (*said, *(event for s in steps for event in s.events), *failed),
+    )
+
+
+def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[DeploymentStep]:
+    """A step of every deployment that is wanted, remembered, or of which something runs, in the order of names."""
+    specs = {d.name: d for d in spec.deployments}
+    remembered = {d.name: d for d in memory.deployments}
+    steps = []
+    for name in sorted({*specs, *remembered, *index.running}):
+        if name in specs:
+            steps.append(step(specs[name], remembered.get(name), index, now))
+            continue
+        orphan = remembered.get(name) or DeploymentMemory(name, 0, waiting_since=now)
+        wound_up = step(_unwanted(orphan), orphan, index, now)
+        if wound_up.memory.replicas:
+            steps.append(wound_up)
+    return steps
+
+
+def _unwanted(memory: DeploymentMemory) -> DeploymentSpec:
+    """A spec that winds up a deployment nobody wants any more."""
+    return DeploymentSpec(memory.name, "", memory.name, Shape(1, 1, 1), revision=memory.revision, wanted=False)
+
+
+def _request(
+    steps: list[DeploymentStep], memory: Memory, failed: bool, now: float
+) -> tuple[tuple[Bundle, ...], tuple[Action, ...], tuple[EventDraft, ...]]:
+    """The one request that covers all deployments, sent when it has changed, and again on a period; cleared once."""
+    gpus = sum(s.gpus for s in steps)
+    bundles = (Bundle(dict(GPU_BUNDLE), gpus),) if gpus else ()
+    changed = bundles != memory.request
+    overdue = bool(bundles) and now - memory.request_sent_at >= RESEND_PERIOD
+    sending = (RequestResources(bundles),) if changed or overdue or failed else ()
+    if not changed or (not bundles and memory.request is None):
+        return bundles, sending, ()
+    message = f"Asked the autoscaler for {gpus} GPUs." if bundles else "Cleared the request to the autoscaler."
+    data = {"bundles": [{"resources": dict(b.resources), "count": b.count} for b in bundles]}
+    return bundles, sending, (EventDraft("request", message, subject="request", data=data),)
+
+
+def _routes(
+    steps: list[DeploymentStep], memory: Memory, index: Index, failed: bool
+) -> tuple[tuple[RouteEntry, ...] | None, tuple[Action, ...]]:
+    """The routing table, sent when it has changed. What is unknown is not lost: the blind change no route."""
+    routes = memory.routes if index.blind else tuple(s.route for s in steps if s.route)
+    if routes is None or (routes == memory.routes and not failed):
+        return routes, ()
+    return routes, (Route(routes),)

@@ -1,0 +1,212 @@
+"""Why a deployment is in its phase, in a sentence or two for a person: `status`'s `reason`.
+
+Called by `core.status`. It judges replicas by the same facts and rules as the decision itself, so that what is said
+is what is done; it decides nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from elastic_deploy.core.classify import Condition, classify
+from elastic_deploy.core.facts import Index, ReplicaFacts, facts_of
+from elastic_deploy.core.gang import note_whole
+from elastic_deploy.core.phase import phase_of, replica_phase
+from elastic_deploy.core.tally import counted, tally
+from elastic_deploy.model.duration import format_duration
+from elastic_deploy.model.memory import DeploymentMemory, FailureKind, ReplicaMemory
+from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.snapshot import LaunchFailure, Snapshot
+from elastic_deploy.model.spec import DeploymentSpec, OnFailure
+
+FAILURES_TOLD = 120.0
+"""Seconds for which a refused launch is told of: the autoscaler tries again every few seconds, so an older one has
+been followed by a launch that was not refused."""
+
+
+_GATHERING = (Condition.GROUP_ABSENT, Condition.GROUP_UNFIT, Condition.GANG_INCOMPLETE, Condition.GANG_BROKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What past waits let one expect of the next, in seconds: the middle one of them and the longest."""
+
+    median: float
+    worst: float
+    waits: int
+
+
+def eta(past: Sequence[float]) -> Expectation | None:
+    """What to expect after waits of so many seconds each; None where there was none."""
+    return Expectation(median(past), max(past), len(past)) if past else None
+
+
+def reason(spec: DeploymentSpec, memory: DeploymentMemory | None, snapshot: Snapshot, now: float) -> str:
+    """Why a deployment is where it is, what is done about it, and until when. Times are seconds since the epoch."""
+    if memory is None:
+        return "It has been handed to the supervisor, which has not looked at it yet."
+    phase = phase_of(spec, memory, now)
+    if phase is Phase.STOPPED:
+        return _stopped(memory)
+    if phase is Phase.FAILED:
+        return _failed(spec, memory)
+    replicas = _Replicas(spec, memory, Index.of(snapshot), now)
+    said = {
+        Phase.WAITING: _waiting,
+        Phase.STARTING: _starting,
+        Phase.READY: _ready,
+        Phase.RECOVERING: _recovering,
+        Phase.DEGRADED: _degraded,
+    }[phase](replicas)
+    return " ".join([said, *_obstacles(replicas, phase)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Replicas:
+    """A deployment's replicas as they are now."""
+
+    spec: DeploymentSpec
+    memory: DeploymentMemory
+    index: Index
+    now: float
+
+    def of(self, phase: Phase) -> list[ReplicaMemory]:
+        """The wanted replicas that are in a phase."""
+        wanted = frozenset(self.spec.replica_ids)
+        return [r for r in self.memory.replicas if r.id in wanted and replica_phase(r) is phase]
+
+    def ago(self, then: float) -> str:
+        """How long ago something was."""
+        return format_duration(max(0.0, self.now - then))
+
+    def ahead(self, then: float) -> str:
+        """How long it is until something is."""
+        return format_duration(max(0.0, then - self.now))
+
+    def serving(self) -> str:
+        """How many replicas serve; empty where there is only one."""
+        total = self.spec.shape.replicas
+        ready = len(self.of(Phase.READY))
+        return f" {ready} of {total} replicas serve{'s' if ready == 1 else ''}." if total > 1 else ""
+
+
+def _stopped(memory: DeploymentMemory) -> str:
+    if memory.replicas:
+        ids = ", ".join(replica.id for replica in memory.replicas)
+        return f"It was stopped: what is left of {ids} is being ended and its GPUs released."
+    return "It was stopped: nothing of it runs, and no GPU is asked for."
+
+
+def _failed(spec: DeploymentSpec, memory: DeploymentMemory) -> str:
+    failure = memory.failure
+    if failure is None:
+        return "It has failed."
+    if spec.on_failure is OnFailure.KEEP:
+        gpus, then = "Its GPUs are kept", ", or `down` to release them"
+    else:
+        gpus, then = "Its GPUs were released", ""
+    if failure.kind is FailureKind.WAIT_TIMEOUT:
+        mend = "wait longer with --wait-timeout, or ask for fewer GPUs"
+    else:
+        mend = "mend what the engine's log names"
+    return f"{failure.message} {gpus}: {mend}, and run `up` again{then}."
+
+
+def _waiting(r: _Replicas) -> str:
+    clause = f"Waiting for {counted(r.spec.shape.gpus, 'GPU')}: {_tally(r)}; {r.ago(r.memory.waiting_since)} so far"
+    limit = r.spec.wait_timeout
+    if limit is None:
+        return f"{clause}, and the wait has no deadline.{r.serving()}"
+    return f"{clause}, {r.ahead(r.memory.waiting_since + limit)} until the deadline.{r.serving()}"
+
+
+def _tally(r: _Replicas) -> str:
+    if not r.index.snapshot.nodes.known or not r.index.snapshot.groups.known:
+        return "how many have come is unknown at the moment"
+    return str(tally(r.spec, r.index.snapshot))
+
+
+def _starting(r: _Replicas) -> str:
+    return f"{_upper(_state(r, r.of(Phase.STARTING)[0]))}.{r.serving()}"
+
+
+def _ready(r: _Replicas) -> str:
+    since = max(replica.proven_at or 0.0 for replica in r.of(Phase.READY))
+    return f"Serving for {r.ago(since)}: a real generation has come back from every replica."
+
+
+def _recovering(r: _Replicas) -> str:
+    replica = r.of(Phase.RECOVERING)[0]
+    outage = replica.outage
+    told = f"Recovering for {r.ago(outage.since)}, since {outage.cause}" if outage else "Recovering"
+    return f"{told}: {_state(r, replica)}. Recovery has no deadline.{r.serving()}"
+
+
+def _degraded(r: _Replicas) -> str:
+    behind = [*r.of(Phase.RECOVERING), *r.of(Phase.WAITING), *r.of(Phase.STARTING)]
+    states = "; ".join(f"{replica.id}: {_state(r, replica)}" for replica in behind[:3])
+    more = f"; and {len(behind) - 3} more" if len(behind) > 3 else ""
+    return f"Serving in a smaller shape than asked.{r.serving()} {_upper(states)}{more}. This has no deadline."
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _state(r: _Replicas, replica: ReplicaMemory) -> str:
+    """What one replica that does not serve is waiting for, as a clause."""
+    facts, _ = note_whole(facts_of(r.spec, replica, r.index, r.now))
+    condition = classify(facts).condition
+    if condition in _GATHERING:
+        return f"waiting for its {counted(r.spec.shape.gpus_per_replica, 'GPU')} together: {_tally(r)}"
+    if condition in (Condition.OLDER_ENGINE, Condition.ENGINE_LEAVING, Condition.REPLACED_BY_USER):
+        return f"what is left of {facts.name} is being ended before its successor is started"
+    if condition is Condition.NODE_SUSPECT:
+        nodes = ", ".join(node.id for node in facts.suspect_nodes)
+        return f"node {nodes} refuses connections, and Ray's verdict on it is awaited before an engine is started"
+    if condition is Condition.BACKING_OFF:
+        return f"{_failures(facts)}; the next is started in {r.ahead(replica.retry_at)}"
+    if condition is Condition.BLIND:
+        return "it is not known at the moment how it fares"
+    if facts.has_engine:
+        return _coming_up(r, facts)
+    return "its GPUs are whole and its engine is about to be started"
+
+
+def _failures(facts: ReplicaFacts) -> str:
+    memory = facts.memory
+    times = "once" if memory.failures == 1 else f"{memory.failures} times in a row"
+    words = f" (its last words: {memory.last_words})" if memory.last_words else ""
+    return f"{facts.name} failed, {times} of at most {facts.spec.max_engine_failures}{words}"
+
+
+def _coming_up(r: _Replicas, facts: ReplicaFacts) -> str:
+    memory, limit = facts.memory, r.spec.engine_start_timeout
+    verb = "was found running" if memory.adopted else "was started"
+    until = "it has no deadline" if limit is None else f"it has {r.ahead(memory.started_at + limit)} left"
+    return f"{facts.name} {verb} {r.ago(memory.started_at)} ago and has not generated yet; {until}"
+
+
+def _obstacles(r: _Replicas, phase: Phase) -> list[str]:
+    """What stands in the way, a sentence each."""
+    sentences = []
+    if r.index.blind:
+        sentences.append(f"Not everything can be seen now ({r.index.blind}): nothing is started or ended meanwhile.")
+    if r.index.snapshot.monitor_alive.value is False:
+        sentences.append("Ray's autoscaler is dead: no node will be launched until it is back.")
+    if phase in (Phase.WAITING, Phase.RECOVERING, Phase.DEGRADED):
+        sentences += [_refusal(r, failure) for failure in _latest(r.index.snapshot.launch_failures, r.now)]
+    return sentences
+
+
+def _latest(failures: Sequence[LaunchFailure], now: float) -> list[LaunchFailure]:
+    """The latest of each kind of refusal that is recent enough to be told, the latest first."""
+    recent = sorted((f for f in failures if now - f.at <= FAILURES_TOLD), key=lambda f: f.at)
+    kinds = {(f.node_type, f.code, f.message): f for f in recent}
+    return sorted(kinds.values(), key=lambda f: -f.at)
+
+
+def _refusal(r: _Replicas, failure: LaunchFailure) -> str:
+    words = f": {failure.message.rstrip('.')}" if failure.message else ""
+    nodes = f"{failure.count} {failure.node_type} node{'' if failure.count == 1 else 's'}"
+    return f"The cloud refused to launch {nodes} {r.ago(failure.at)} ago with {failure.code}{words}."

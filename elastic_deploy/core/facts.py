@@ -1,0 +1,194 @@
+"""What one replica's condition is judged by: the snapshot's readings joined with the spec and the memory.
+
+`core.decide` makes one index a step, so that a step costs time in proportion to what was observed; `core.deployment`
+joins it with each replica.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from elastic_deploy.model.memory import ReplicaMemory
+from elastic_deploy.model.names import EngineName, GroupName
+from elastic_deploy.model.snapshot import (
+    EngineSeen,
+    EngineState,
+    GroupSeen,
+    GroupState,
+    NodeSeen,
+    NodeState,
+    ProbeSeen,
+    Snapshot,
+)
+from elastic_deploy.model.spec import DeploymentSpec
+
+
+def is_gone(engine: EngineSeen | None) -> bool:
+    """Whether nothing of an engine is left: it ended, and its nodes were searched for what it left behind."""
+    return engine is None or (engine.state is EngineState.ENDED and engine.swept)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The snapshot by deployment and replica.
+
+    `blind` says which reading failed, if one did. `dead` and `suspect` hold the nodes that are not well, by Ray's id:
+    the only ones that a replica has to know of. `running` names the replicas of which a group or engine is left.
+    """
+
+    snapshot: Snapshot
+    blind: str
+    dead: dict[str, NodeSeen]
+    suspect: dict[str, NodeSeen]
+    groups: dict[str, dict[str, GroupSeen]]
+    engines: dict[str, dict[str, list[EngineSeen]]]
+    probes: dict[str, dict[str, list[ProbeSeen]]]
+    running: dict[str, set[str]]
+
+    def group_of(self, deployment: str, replica: str) -> GroupSeen | None:
+        """The placement group of one replica, if it stands."""
+        return self.groups.get(deployment, {}).get(replica)
+
+    def engines_of(self, deployment: str, replica: str) -> list[EngineSeen]:
+        """Every engine actor of one replica that Ray knows, of all generations."""
+        return self.engines.get(deployment, {}).get(replica, [])
+
+    @staticmethod
+    def of(snapshot: Snapshot) -> "Index":
+        """The index of a snapshot."""
+        dead: dict[str, NodeSeen] = {}
+        suspect: dict[str, NodeSeen] = {}
+        for node in snapshot.nodes.value or ():
+            if node.state is NodeState.DEAD:
+                dead[node.ray_id] = node
+            elif node.suspect:
+                suspect[node.ray_id] = node
+        dead.pop("", None)  # a launch that was given up has never been a member of anything
+        groups: dict[str, dict[str, GroupSeen]] = defaultdict(dict)
+        running: dict[str, set[str]] = defaultdict(set)
+        for group in snapshot.groups.value or ():
+            if group.state is not GroupState.REMOVED:
+                groups[group.name.deployment][group.name.replica] = group
+                running[group.name.deployment].add(group.name.replica)
+        engines: dict[str, dict[str, list[EngineSeen]]] = defaultdict(lambda: defaultdict(list))
+        for engine in snapshot.engines.value or ():
+            engines[engine.name.deployment][engine.name.replica].append(engine)
+            if not is_gone(engine):
+                running[engine.name.deployment].add(engine.name.replica)
+        probes: dict[str, dict[str, list[ProbeSeen]]] = defaultdict(lambda: defaultdict(list))
+        for probe in snapshot.probes:
+            probes[probe.name.deployment][probe.name.replica].append(probe)
+        return Index(snapshot, _blindness(snapshot), dead, suspect, groups, engines, probes, running)
+
+
+def _blindness(snapshot: Snapshot) -> str:
+    readings = (("nodes", snapshot.nodes), ("placement groups", snapshot.groups), ("engines", snapshot.engines))
+    return "; ".join(f"{what}: {reading.error or 'unknown'}" for what, reading in readings if not reading.known)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFacts:
+    """One replica as it is now.
+
+    `lost_nodes` are dead nodes that the group still counts on; `dead_members`, dead nodes that it was last whole on,
+    which are the reason of a loss even after Ray has taken its bundles off them. `others_serve`: another replica of
+    the deployment serves, so that this one may go on failing without the deployment's being given up.
+    """
+
+    now: float
+    spec: DeploymentSpec
+    fingerprint: str
+    memory: ReplicaMemory
+    blind: str = ""
+    others_serve: bool = False
+    group: GroupSeen | None = None
+    engine: EngineSeen | None = None
+    older: tuple[EngineSeen, ...] = ()
+    probe: ProbeSeen | None = None
+    lost_nodes: tuple[NodeSeen, ...] = ()
+    dead_members: tuple[NodeSeen, ...] = ()
+    suspect_nodes: tuple[NodeSeen, ...] = ()
+
+    @property
+    def name(self) -> EngineName:
+        """The latest engine's name."""
+        return EngineName(self.spec.name, self.memory.id, self.memory.generation)
+
+    @property
+    def group_name(self) -> GroupName:
+        """The placement group's name."""
+        return GroupName(self.spec.name, self.memory.id)
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether an engine was started or adopted and has not been given up."""
+        return self.memory.generation > 0 and not self.memory.engine_ended
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Ray's ids of the nodes on which something of this replica may run."""
+        placed = set(self.group.bundle_nodes) if self.group else set()
+        placed |= {engine.node for engine in (self.engine, *self.older) if engine}
+        placed |= set(self.memory.members) - {node.ray_id for node in self.dead_members}
+        return tuple(sorted(placed - {""}))
+
+    @property
+    def proven(self) -> bool:
+        """Whether this generation's engine has generated: seen now, or remembered."""
+        return self.memory.proven_at is not None or (self.probe is not None and self.probe.proven_at is not None)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every bundle of the group is placed on a living node."""
+        return self.group is not None and self.group.state is GroupState.CREATED and not self.lost_nodes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the group has the number of bundles that the spec asks for."""
+        return self.group is not None and len(self.group.bundle_nodes) == self.spec.shape.gpus_per_replica
+
+    @property
+    def moved(self) -> bool:
+        """Whether a bundle is elsewhere than when the gang was last whole: it was lost and placed again unobserved."""
+        memory, group = self.memory, self.group
+        return group is not None and memory.whole_since is not None and group.bundle_nodes != memory.members
+
+
+def facts_of(
+    spec: DeploymentSpec,
+    memory: ReplicaMemory,
+    index: Index,
+    now: float,
+    *,
+    fingerprint: str | None = None,
+    others_serve: bool = False,
+) -> ReplicaFacts:
+    """Join what is known of one replica. `fingerprint` is the spec's, made once for all of its replicas."""
+    group = index.group_of(spec.name, memory.id)
+    current, older = None, []
+    for engine in index.engines_of(spec.name, memory.id):
+        if engine.name.generation == memory.generation:
+            current = engine
+        elif not is_gone(engine):
+            older.append(engine)
+    probes = index.probes.get(spec.name, {}).get(memory.id, ())
+    members = group.bundle_nodes if group else ()
+    return ReplicaFacts(
+        now,
+        spec,
+        spec.fingerprint if fingerprint is None else fingerprint,
+        memory,
+        index.blind,
+        others_serve,
+        group,
+        current,
+        tuple(older),
+        next((probe for probe in probes if probe.name.generation == memory.generation), None),
+        _among(members, index.dead),
+        _among(memory.members, index.dead),
+        _among(members, index.suspect),
+    )
+
+
+def _among(ray_ids: tuple[str, ...], unwell: dict[str, NodeSeen]) -> tuple[NodeSeen, ...]:
+    """The nodes with these ids that are not well, each once."""
+    return tuple(unwell[ray_id] for ray_id in dict.fromkeys(ray_ids) if ray_id in unwell) if unwell else ()

@@ -1,0 +1,140 @@
+"""What must hold of every decision, whatever was observed. The loop checks it, and so do the properties in tests.
+
+A violation is a bug of ours: the supervisor journals it and carries out nothing of that decision.
+"""
+
+from elastic_deploy.core.decide import Decision
+from elastic_deploy.core.facts import Index, is_gone
+from elastic_deploy.model.action import (
+    CreatePlacementGroup,
+    EndEngine,
+    RemovePlacementGroup,
+    RequestResources,
+    StartEngine,
+)
+from elastic_deploy.model.memory import Memory
+from elastic_deploy.model.names import EngineName
+from elastic_deploy.model.phase import TRANSITIONS, Phase
+from elastic_deploy.model.snapshot import EngineState, GroupState, Snapshot
+from elastic_deploy.model.spec import ClusterSpec
+
+ACTS = (CreatePlacementGroup, RemovePlacementGroup, StartEngine, EndEngine)
+"""The actions that make or end something; the others only tell others what is wanted."""
+
+
+def violations(spec: ClusterSpec, snapshot: Snapshot, memory: Memory, now: float, decision: Decision) -> list[str]:
+    """Every invariant that a decision breaks, a sentence each; none is what is expected."""
+    broken = [*_asks_no_more_than_the_spec(spec, decision), *_every_wait_ends(now, decision)]
+    if not any(isinstance(action, ACTS) for action in decision.actions):
+        return broken
+    index = Index.of(snapshot)
+    return [
+        *broken,
+        *_acts_on_nothing_unseen(index, decision),
+        *_ends_no_healthy_engine(spec, index, memory, decision),
+        *_starts_one_engine_in_a_whole_group(index, decision),
+        *_removes_no_group_in_use(index, decision),
+    ]
+
+
+def illegal_turns(memory: Memory, decision: Decision) -> list[str]:
+    """Every change of a phase that is not among the legal ones: a gap in the state diagram, no danger to anything."""
+    before = {d.name: d.phase for d in memory.deployments}
+    turns = [(d.name, before.get(d.name, ""), d.phase) for d in decision.memory.deployments]
+    return [
+        f"{name} went from {old} to {new}"
+        for name, old, new in turns
+        if old and new != old and (Phase(old), Phase(new)) not in TRANSITIONS
+    ]
+
+
+def _asks_no_more_than_the_spec(spec: ClusterSpec, decision: Decision) -> list[str]:
+    allowed = sum(d.shape.gpus for d in spec.deployments if d.wanted)
+    broken = []
+    for action in decision.actions:
+        if isinstance(action, RequestResources):
+            asked = sum(int(b.resources.get("GPU", 0)) * b.count for b in action.bundles)
+            if asked > allowed:
+                broken.append(f"asks for {asked} GPUs where the specs allow {allowed}")
+    return broken
+
+
+def _every_wait_ends(now: float, decision: Decision) -> list[str]:
+    if decision.wake_at is None or decision.wake_at > now:
+        return []
+    return [f"asks to be woken in the past ({decision.wake_at})"]
+
+
+def _acts_on_nothing_unseen(index: Index, decision: Decision) -> list[str]:
+    if not index.blind:
+        return []
+    return [f"{action} though not everything is known ({index.blind})" for action in decision.actions if _acts(action)]
+
+
+def _acts(action: object) -> bool:
+    return isinstance(action, ACTS)
+
+
+def _ends_no_healthy_engine(spec: ClusterSpec, index: Index, memory: Memory, decision: Decision) -> list[str]:
+    """An engine that runs, is proven, answers and whose group is whole is ended only by the user's own change."""
+    specs = {d.name: (d, d.fingerprint, frozenset(d.replica_ids)) for d in spec.deployments if d.wanted}
+    remembered = {(d.name, r.id): (d, r) for d in memory.deployments for r in d.replicas}
+    broken = []
+    for action in decision.actions:
+        if not isinstance(action, EndEngine):
+            continue
+        name = action.name
+        wanted, fingerprint, ids = specs.get(name.deployment, (None, "", frozenset()))
+        found = remembered.get((name.deployment, name.replica))
+        if wanted is None or name.replica not in ids or found is None:
+            continue
+        owner, replica = found
+        given_up = owner.failure is not None and owner.revision == wanted.revision
+        if given_up or replica.fingerprint != fingerprint or replica.generation != name.generation:
+            continue
+        moved = replica.whole_since is not None and _bundle_nodes(index, name) != replica.members
+        if replica.serves and not moved and _is_well(index, name, wanted.canary.failures):
+            broken.append(f"ends {name}, which is well and whose group is whole")
+    return broken
+
+
+def _bundle_nodes(index: Index, name: EngineName) -> tuple[str, ...]:
+    group = index.group_of(name.deployment, name.replica)
+    return group.bundle_nodes if group else ()
+
+
+def _is_well(index: Index, name: EngineName, canary_failures: int) -> bool:
+    group = index.group_of(name.deployment, name.replica)
+    whole = (
+        group is not None
+        and group.state is GroupState.CREATED
+        and not any(ray_id in index.dead for ray_id in group.bundle_nodes)
+    )
+    engine = next((e for e in index.engines_of(name.deployment, name.replica) if e.name == name), None)
+    probes = index.probes.get(name.deployment, {}).get(name.replica, ())
+    probe = next((p for p in probes if p.name == name), None)
+    answers = probe is None or probe.failures < canary_failures or probe.progressing
+    return whole and engine is not None and engine.state is EngineState.RUNNING and answers
+
+
+def _starts_one_engine_in_a_whole_group(index: Index, decision: Decision) -> list[str]:
+    broken = []
+    started = [action.name for action in decision.actions if isinstance(action, StartEngine)]
+    for name in started:
+        group = index.group_of(name.deployment, name.replica)
+        if group is None or group.state is not GroupState.CREATED:
+            broken.append(f"starts {name} though its group is not whole")
+        if any(not is_gone(engine) for engine in index.engines_of(name.deployment, name.replica)):
+            broken.append(f"starts {name} though an older engine may still run")
+    if len({name.group for name in started}) < len(started):
+        broken.append("starts two engines in one group")
+    return broken
+
+
+def _removes_no_group_in_use(index: Index, decision: Decision) -> list[str]:
+    return [
+        f"removes {action.name} though an engine may still run in it"
+        for action in decision.actions
+        if isinstance(action, RemovePlacementGroup)
+        and any(not is_gone(e) for e in index.engines_of(action.name.deployment, action.name.replica))
+    ]

@@ -1,0 +1,49 @@
+"""The phase of a replica and of a deployment, derived from what is remembered; called by `core` and `status`."""
+
+from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
+from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.spec import DeploymentSpec
+
+
+def replica_phase(memory: ReplicaMemory) -> Phase:
+    """Where one replica stands that is meant to serve."""
+    if memory.serves:
+        return Phase.READY
+    if memory.ever_ready:
+        return Phase.RECOVERING
+    return Phase.WAITING if memory.whole_since is None else Phase.STARTING
+
+
+def deadline_passed(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> bool:
+    """Whether the wait for the deployment's GPUs has lasted as long as it may."""
+    return spec.wait_timeout is not None and now - memory.waiting_since >= spec.wait_timeout
+
+
+def is_overdue(spec: DeploymentSpec, memory: DeploymentMemory, replica: ReplicaMemory, now: float) -> bool:
+    """Whether a replica that does not serve can no longer be said to be on its way, though it is still tried."""
+    if replica.serves:
+        return False
+    if replica.failures >= spec.max_engine_failures:
+        return True
+    return replica_phase(replica) is Phase.WAITING and deadline_passed(spec, memory, now)
+
+
+def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phase:
+    """Where a deployment stands: ready when all its replicas are, else where the one stands that is furthest back.
+
+    It is degraded where some serve and others are overdue: nobody should wait for those any longer.
+    """
+    if not spec.wanted:
+        return Phase.STOPPED
+    if memory.failure is not None:
+        return Phase.FAILED
+    wanted = frozenset(spec.replica_ids)
+    replicas = [replica for replica in memory.replicas if replica.id in wanted]
+    phases = {replica_phase(replica) for replica in replicas}
+    if phases == {Phase.READY}:
+        return Phase.READY
+    if Phase.READY in phases and any(is_overdue(spec, memory, replica, now) for replica in replicas):
+        return Phase.DEGRADED
+    if Phase.RECOVERING in phases:
+        return Phase.RECOVERING
+    return Phase.WAITING if Phase.WAITING in phases or not phases else Phase.STARTING

@@ -1,0 +1,84 @@
+"""One step of one replica: its condition, and the handler of that condition.
+
+`core.deployment` calls `step` for replicas that should serve, and `leave` for those that should go.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from elastic_deploy.core import engine, gang
+from elastic_deploy.core.classify import Condition, Rule, classify
+from elastic_deploy.core.facts import ReplicaFacts
+from elastic_deploy.core.replica_step import ReplicaStep, ending, engine_event
+from elastic_deploy.model.action import EndEngine, RemovePlacementGroup
+from elastic_deploy.model.snapshot import EngineState
+
+
+def _keep(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
+    return ReplicaStep(rule.condition, facts.memory)
+
+
+def _end_leftovers(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
+    return ReplicaStep(rule.condition, facts.memory, ending(facts, rule.why))
+
+
+Handler = Callable[[ReplicaFacts, Rule], ReplicaStep]
+HANDLERS: dict[Condition, Handler] = {
+    Condition.BLIND: _keep,
+    Condition.OLDER_ENGINE: _end_leftovers,
+    Condition.ENGINE_LEAVING: _end_leftovers,
+    Condition.REPLACED_BY_USER: engine.replace_by_user,
+    Condition.GANG_BROKEN: gang.break_gang,
+    Condition.GROUP_ABSENT: gang.create_group,
+    Condition.GROUP_UNFIT: gang.remove_unfit,
+    Condition.GANG_INCOMPLETE: gang.await_gang,
+    Condition.ENGINE_ENDED: engine.ended,
+    Condition.NODE_SUSPECT: engine.await_verdict,
+    Condition.BACKING_OFF: engine.back_off,
+    Condition.EXHAUSTED: _keep,
+    Condition.ENGINE_DUE: engine.start,
+    Condition.ENGINE_UNSEEN: engine.unseen,
+    Condition.ENGINE_WEDGED: engine.wedged,
+    Condition.ENGINE_SILENT: engine.silent,
+    Condition.ENGINE_STARTING: engine.await_generation,
+    Condition.SERVING: engine.serve,
+}
+
+
+def step(facts: ReplicaFacts) -> ReplicaStep:
+    """One step of a replica that should serve."""
+    facts, noted = gang.note_whole(facts)
+    rule = classify(facts)
+    result = HANDLERS[rule.condition](facts, rule)
+    if noted:
+        result = replace(result, events=noted + result.events)
+    if facts.older and not result.actions and not facts.blind:
+        result = replace(result, actions=_ending_older(facts))
+    return result
+
+
+def _ending_older(facts: ReplicaFacts) -> tuple[EndEngine, ...]:
+    """End the engines that run beside a newer one. What one that has ended may have left is swept after the newer."""
+    why = "an engine of a later generation runs in its place"
+    running = [engine for engine in facts.older if engine.state is not EngineState.ENDED]
+    return tuple(EndEngine(engine.name, facts.nodes, why) for engine in running)
+
+
+def leave(facts: ReplicaFacts, why: str, *, keep_group: bool = False) -> ReplicaStep:
+    """One step of a replica that should go: its engine first, then its group, then the memory of it.
+
+    With `keep_group` the group stays, and with it the GPUs and the memory.
+    """
+    if facts.blind:
+        return ReplicaStep(Condition.BLIND, facts.memory)
+    memory = facts.memory
+    if facts.has_engine:
+        memory = replace(memory, engine_ended=True)
+    if leftovers := ending(facts, why):
+        said = (engine_event(facts, "engine.ending", f"{facts.name} is ended: {why}."),) if facts.has_engine else ()
+        return ReplicaStep(Condition.ENGINE_LEAVING, memory, leftovers, said)
+    if keep_group:
+        return ReplicaStep(Condition.ENGINE_LEAVING, memory)
+    if facts.group is not None:
+        return ReplicaStep(Condition.GROUP_UNFIT, memory, (RemovePlacementGroup(facts.group.name),))
+    return ReplicaStep(Condition.GROUP_ABSENT, None)

@@ -1,0 +1,52 @@
+"""How a new wish for a deployment becomes the next spec: what differs, and whether engines have to be replaced.
+
+Pure; called by the supervisor for `apply`, `compare` and `stop`.
+"""
+
+from dataclasses import replace
+
+from elastic_deploy.model.duration import format_duration
+from elastic_deploy.model.memory import DeploymentMemory
+from elastic_deploy.model.spec import DeploymentSpec
+
+ENGINE_FIELDS = ("model", "served_model_name", "tensor_parallel", "pipeline_parallel", "engine_arguments")
+"""What an engine is started with: a change of any of these replaces running engines."""
+
+
+def _described(spec: DeploymentSpec) -> dict[str, str]:
+    shape = spec.shape
+    return {
+        "model": spec.model,
+        "served_model_name": spec.served_model_name,
+        "gpus": str(shape.gpus),
+        "tensor_parallel": str(shape.tensor_parallel),
+        "pipeline_parallel": str(shape.pipeline_parallel),
+        "replicas": str(shape.replicas),
+        "engine_arguments": " ".join(spec.engine_arguments) or "(none)",
+        "wait_timeout": format_duration(spec.wait_timeout),
+        "engine_start_timeout": format_duration(spec.engine_start_timeout),
+        "canary_period": format_duration(spec.canary.period),
+        "canary_timeout": format_duration(spec.canary.timeout),
+        "canary_failures": str(spec.canary.failures),
+        "max_engine_failures": str(spec.max_engine_failures),
+        "on_failure": spec.on_failure.value,
+    }
+
+
+def difference(old: DeploymentSpec, new: DeploymentSpec) -> list[str]:
+    """What changes from one spec to another, a line each: `gpus: 4 -> 8`."""
+    before, after = _described(old), _described(new)
+    return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
+
+
+def revised(old: DeploymentSpec | None, memory: DeploymentMemory | None, wish: DeploymentSpec) -> DeploymentSpec:
+    """The spec that carries out a wish. Its revision is the old one's where no engine has to be started anew.
+
+    A deployment that has failed or was stopped gets a new revision, and with it new attempts.
+    """
+    if old is None:
+        return replace(wish, revision=(memory.revision if memory else 0) + 1, wanted=True)
+    before, after = _described(old), _described(wish)
+    same_engine = all(before[name] == after[name] for name in ENGINE_FIELDS)
+    alive = old.wanted and (memory is None or memory.failure is None)
+    return replace(wish, revision=old.revision if same_engine and alive else old.revision + 1, wanted=True)

@@ -1,0 +1,82 @@
+"""The waiting room: requests whose model has no engine just now, in the order in which they came.
+
+`forward` sends requests here; `server` calls `wake` whenever the routing table has changed. Bounded in number, in
+bytes and in time. A client that goes away is cancelled where it waits, and leaves at once.
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from elastic_deploy.gateway.refusal import RefusalError, closing, crowded
+from elastic_deploy.gateway.settings import HoldLimits
+from elastic_deploy.gateway.table import RoutingTable
+from elastic_deploy.model.names import EngineName
+
+
+@dataclass(slots=True, eq=False)
+class Guest:
+    """One request. `ticket` orders guests by when they first came; `avoid` holds engines that cannot help it."""
+
+    ticket: int
+    model: str
+    size: int
+    avoid: Collection[EngineName] = ()
+    called: asyncio.Future[None] = field(init=False)
+
+
+class WaitingRoom:
+    """Holds guests until the routing table has an engine for them."""
+
+    def __init__(self, limits: HoldLimits) -> None:
+        self._limits = limits
+        self._guests: set[Guest] = set()
+        self._size = 0
+        self._closed = False
+        self._tickets = 0
+
+    def ticket(self) -> int:
+        """A place in the order of arrival: a request that comes back here keeps the one that it had."""
+        self._tickets += 1
+        return self._tickets
+
+    def waiting(self, model: str) -> int:
+        """How many wait for a model."""
+        return sum(guest.model == model for guest in self._guests)
+
+    async def wait(self, guest: Guest, seconds: float, reason: str) -> bool:
+        """Wait for at most `seconds`; whether there is an engine now.
+
+        Raises RefusalError (503) where no more may wait, and when the gateway stops.
+        """
+        if self._closed:
+            raise RefusalError(closing())
+        if len(self._guests) >= self._limits.requests or self._size + guest.size > self._limits.size:
+            raise RefusalError(crowded(reason))
+        guest.called = asyncio.get_running_loop().create_future()
+        self._guests.add(guest)
+        self._size += guest.size
+        try:
+            async with asyncio.timeout(seconds):
+                await guest.called
+        except TimeoutError:
+            return False
+        finally:
+            self._guests.discard(guest)
+            self._size -= guest.size
+        return True
+
+    def wake(self, table: RoutingTable) -> None:
+        """Call everyone whom `table` can help (or whose model is gone from it), first come first."""
+        for guest in sorted(self._guests, key=lambda guest: guest.ticket):
+            route = table.route(guest.model)
+            helps = route is None or any(backend.engine not in guest.avoid for backend in route.backends)
+            if helps and not guest.called.done():
+                guest.called.set_result(None)
+
+    def close(self) -> None:
+        """Send everyone away, and let nobody in: the gateway stops."""
+        self._closed = True
+        for guest in self._guests:
+            if not guest.called.done():
+                guest.called.set_exception(RefusalError(closing()))

@@ -1,0 +1,142 @@
+"""Every answer that is an error of the gateway's own, in the form that OpenAI's clients read.
+
+Pure: `RefusalError` carries one from wherever it is met to the door, which sends it. An engine's own errors are passed
+on as they are.
+"""
+
+import json
+from dataclasses import dataclass
+
+from elastic_deploy.model.duration import format_duration
+
+RETRY_AFTER = 5
+"""Seconds after which a client may ask again. OpenAI's clients obey up to 60; a recovery takes tens of seconds, and
+a client that asks early is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One error: HTTP `status`, a sentence, and OpenAI's `type`, `code` and `param`. `headers` are sent along."""
+
+    status: int
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def body(self) -> bytes:
+        """The JSON document that OpenAI's clients expect of an error."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return json.dumps({"error": error}).encode()
+
+
+class RefusalError(Exception):
+    """A request that gets `refusal` for its answer."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def _of_client(
+    status: int, code: str, message: str, param: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+) -> Refusal:
+    return Refusal(status, message, "invalid_request_error", code, param, headers)
+
+
+def _of_server(status: int, code: str, message: str, *, again: bool = False) -> Refusal:
+    headers = (("Retry-After", str(RETRY_AFTER)),) if again else ()
+    return Refusal(status, message, "server_error", code, headers=headers)
+
+
+def no_key() -> Refusal:
+    """The request has no key, or one that opens nothing."""
+    message = "The API key is missing or wrong: send it as `Authorization: Bearer KEY`."
+    return _of_client(401, "invalid_api_key", message, headers=(("WWW-Authenticate", "Bearer"),))
+
+
+def other_key(model: str) -> Refusal:
+    """The key is right, but for another deployment."""
+    message = f"This API key is not for the model {model!r}: use the key of its deployment."
+    return _of_client(401, "invalid_api_key", message, headers=(("WWW-Authenticate", "Bearer"),))
+
+
+def unknown_path(method: str, path: str) -> Refusal:
+    """There is no such path for clients. Both are shown cut to a length that a log can bear."""
+    return _of_client(404, "unknown_url", f"There is nothing for clients at {method[:16]} {path[:128]}.")
+
+
+def wrong_method(method: str, allowed: tuple[str, ...]) -> Refusal:
+    """The path exists, with another method."""
+    message = f"This path does not take {method[:16]}; it takes {' and '.join(allowed)}."
+    return _of_client(405, "method_not_allowed", message, headers=(("Allow", ", ".join(allowed)),))
+
+
+def unknown_model(model: str) -> Refusal:
+    """No deployment serves a model of that name."""
+    message = f"The model {model[:128]!r} does not exist here: GET /v1/models lists those that do."
+    return _of_client(404, "model_not_found", message, "model")
+
+
+def malformed(message: str, param: str | None = None) -> Refusal:
+    """The request cannot be understood."""
+    return _of_client(400, "invalid_request", message, param)
+
+
+def large_headers() -> Refusal:
+    """One header, or all of them, are over the bounds."""
+    return _of_client(431, "headers_too_large", "The request's headers are too large.")
+
+
+def large_body(limit: int) -> Refusal:
+    """The body is over `limit` bytes."""
+    return _of_client(413, "request_too_large", f"The body is larger than the {limit} bytes allowed here.")
+
+
+def slow_body(limit: float) -> Refusal:
+    """The body did not come within `limit` seconds."""
+    return _of_client(408, "request_too_slow", f"The body did not arrive within {format_duration(limit)}.")
+
+
+def unavailable(reason: str) -> Refusal:
+    """The model has no engine now. `reason` is the route's own sentence."""
+    return _of_server(503, "model_unavailable", f"No engine can take the request now: {reason}.", again=True)
+
+
+def crowded(reason: str) -> Refusal:
+    """The model has no engine now, and as many requests wait for one as may."""
+    message = f"No engine can take the request now, and too many wait already: {reason}."
+    return _of_server(503, "model_unavailable", message, again=True)
+
+
+def closing() -> Refusal:
+    """The gateway itself is stopping."""
+    return _of_server(503, "gateway_stopping", "The gateway is stopping; it will be started again.", again=True)
+
+
+def engine_broke() -> Refusal:
+    """Engines ended while they worked on the request, before any of the answer was sent."""
+    return _of_server(502, "engine_broke", "The engine ended before it answered, and no other could take over.")
+
+
+def engine_breaker(times: int) -> Refusal:
+    """So many engines ended while they worked on this very request."""
+    return _of_server(502, "engine_broke", f"{times} engines ended on this request; it is not tried again.")
+
+
+def engine_silent(limit: float) -> Refusal:
+    """The engine sent nothing for `limit` seconds."""
+    return _of_server(504, "engine_silent", f"The engine sent nothing for {format_duration(limit)}.")
+
+
+def stream_broke() -> Refusal:
+    """The engine ended in the middle of its answer; sent as the stream's last event."""
+    return _of_server(
+        502, "engine_broke", "The engine ended in the middle of this answer; the text above is not whole."
+    )
+
+
+def own_fault() -> Refusal:
+    """A bug of the gateway's."""
+    return _of_server(500, "internal_error", "The gateway failed; its log says why.")

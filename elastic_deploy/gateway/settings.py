@@ -1,0 +1,121 @@
+"""The gateway's settings: its bounds, and the command line that sets them.
+
+Every wait and every size has a bound. Those that depend on the deployment are flags; the rest are constants beside
+the code that they bound.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elastic_deploy.model.duration import format_duration, parse_duration
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLimits:
+    """How much may wait while a model has no backend: `seconds` for one request, the rest for all together.
+
+    0 seconds holds nothing: such requests are refused at once.
+    """
+
+    seconds: float = 30.0
+    requests: int = 256
+    size: int = 64 * MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """How long an engine may take: `connect` to accept a connection, `silence` between two bytes; seconds.
+
+    600 s of silence is how long OpenAI's own client waits by default; a shorter answer would have been given up by
+    the gateway, a longer one by the client.
+    """
+
+    connect: float = 5.0
+    silence: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What a client may send, and how slowly; sizes in bytes, times in seconds.
+
+    `body_time` is for a whole body to come in, `idle` for the headers of the next request, `stall` for one piece of
+    an answer to be taken.
+    """
+
+    body: int = 32 * MEBIBYTE
+    body_time: float = 60.0
+    idle: float = 75.0
+    stall: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of them. Port 0 takes a free one; `drain` is how long a stopping gateway finishes what it streams."""
+
+    directory: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    drain: float = 30.0
+    hold: HoldLimits = field(default_factory=HoldLimits)
+    engine: EngineLimits = field(default_factory=EngineLimits)
+    client: ClientLimits = field(default_factory=ClientLimits)
+
+
+def _duration(text: str) -> float:
+    if text == "0":
+        return 0.0
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no end")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    port = _count(text)
+    if port > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: ports end at 65535")
+    return port
+
+
+def parse_arguments(arguments: Sequence[str]) -> Settings:
+    """The settings that a command line asks for. Ends the process with status 2 and a sentence if it is wrong."""
+    hold, engine, client = HoldLimits(), EngineLimits(), ClientLimits()
+    parser = argparse.ArgumentParser("python -m elastic_deploy.gateway", description="The front door of a cluster.")
+
+    def duration(flag: str, default: float, says: str) -> None:
+        parser.add_argument(flag, type=_duration, default=default, help=f"{says} (default: {format_duration(default)})")
+
+    parser.add_argument("--dir", type=Path, required=True, help="where routes.json, keys/ and gateway.json are")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=_port, default=8000, help="the port; 0 takes a free one (default: 8000)")
+    duration("--drain-timeout", 30.0, "how long a stopping gateway finishes what it streams")
+    duration("--hold-timeout", hold.seconds, "how long a request waits for an engine; 0 refuses it at once")
+    parser.add_argument("--hold-requests", type=_count, default=hold.requests, help="how many may wait (256)")
+    parser.add_argument("--hold-bytes", type=_count, default=hold.size, help="bytes of bodies that may wait (64 MiB)")
+    duration("--engine-connect-timeout", engine.connect, "how long an engine may take to accept a connection")
+    duration("--engine-silence-timeout", engine.silence, "how long an engine may send nothing")
+    parser.add_argument("--max-body-bytes", type=_count, default=client.body, help="the largest request (32 MiB)")
+    duration("--client-stall-timeout", client.stall, "how long a client may take nothing of its answer")
+    given = parser.parse_args(arguments)
+    return Settings(
+        directory=given.dir,
+        host=given.host,
+        port=given.port,
+        drain=given.drain_timeout,
+        hold=HoldLimits(given.hold_timeout, given.hold_requests, given.hold_bytes),
+        engine=EngineLimits(given.engine_connect_timeout, given.engine_silence_timeout),
+        client=ClientLimits(body=given.max_body_bytes, stall=given.client_stall_timeout),
+    )

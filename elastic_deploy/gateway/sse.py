@@ -1,0 +1,47 @@
+"""Server-sent events as far as a proxy must know them: where one ends. Pure; used by `relay`.
+
+Only whole events are passed on, so that whatever happens to the engine the next thing sent can be an event again.
+"""
+
+from elastic_deploy.gateway.refusal import Refusal
+
+LONGEST = 1024 * 1024
+"""Bytes of an unfinished event that are kept back; a longer one is passed on in parts."""
+
+
+class WholeEvents:
+    """Cuts a stream of bytes after its last whole event."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """All whole events that `piece` completes; the rest is kept for the next."""
+        if not self._rest and piece.endswith(b"\n\n"):
+            return piece
+        data = self._rest + piece
+        end = max(_after(data, b"\n\n"), _after(data, b"\r\n\r\n"))
+        if len(data) - end > LONGEST:
+            end = len(data)
+        self._rest = data[end:]
+        return data[:end]
+
+    def rest(self) -> bytes:
+        """What is left when the stream has ended well."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+
+def _after(data: bytes, mark: bytes) -> int:
+    found = data.rfind(mark)
+    return found + len(mark) if found >= 0 else 0
+
+
+def error_event(refusal: Refusal) -> bytes:
+    """An event that OpenAI's clients raise as an error."""
+    return b"data: " + refusal.body() + b"\n\n"
+
+
+def is_event_stream(content_type: str) -> bool:
+    """Whether a Content-Type says server-sent events."""
+    return content_type.partition(";")[0].strip().lower() == "text/event-stream"

@@ -1,0 +1,76 @@
+"""What a decision asks the edge to do: plain values, carried out by `runtime.apply`, compared as lists in tests.
+
+Every action may be given twice without harm: the edge finds things by name before it makes or ends them.
+"""
+
+from dataclasses import dataclass
+
+from elastic_deploy.model.names import EngineName, GroupName
+from elastic_deploy.model.shape import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResources:
+    """Make `bundles` the cluster's one standing request to the autoscaler; empty clears it."""
+
+    bundles: tuple[Bundle, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePlacementGroup:
+    """Make the detached group of a replica."""
+
+    name: GroupName
+    bundles: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePlacementGroup:
+    """Remove a group, and with it every Ray actor that still runs in it."""
+
+    name: GroupName
+
+
+@dataclass(frozen=True, slots=True)
+class StartEngine:
+    """Start a replica's next engine in its group. `revision` is the spec's that it is started for."""
+
+    name: EngineName
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndEngine:
+    """End an engine for sure: its actor, and every process that it left on the nodes in `nodes` (Ray node ids)."""
+
+    name: EngineName
+    nodes: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One proven engine behind the front door."""
+
+    engine: EngineName
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """Where requests for one served model name go. Without backends they wait, or are refused with `reason`."""
+
+    model: str
+    deployment: str
+    backends: tuple[Backend, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Make `entries` the front door's routing table."""
+
+    entries: tuple[RouteEntry, ...]
+
+
+Action = RequestResources | CreatePlacementGroup | RemovePlacementGroup | StartEngine | EndEngine | Route

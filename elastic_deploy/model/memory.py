@@ -1,0 +1,114 @@
+"""What `decide` remembers from one step to the next: the little that cannot be observed again.
+
+The supervisor writes it to disk whenever it changes, so that one that is killed comes back to where it was.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from elastic_deploy.model.action import RouteEntry
+from elastic_deploy.model.shape import Bundle
+
+
+class FailureKind(StrEnum):
+    """Why a deployment is given up: decides the exit code of the `up` that waits for it."""
+
+    WAIT_TIMEOUT = "wait_timeout"
+    ENGINE = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of the attempts, in a sentence for a person."""
+
+    kind: FailureKind
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A replica is not serving though it once did. `since` is when it was noticed.
+
+    `whole_at` is when its placement group was whole again, `started_at` when the engine that ended it was started.
+    """
+
+    since: float
+    cause: str
+    because: str
+    whole_at: float | None = None
+    started_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """An outage that ended with a real generation. `seconds` is its whole length."""
+
+    replica: str
+    started_at: float
+    cause: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaMemory:
+    """One replica. `generation` is that of the latest engine asked for (0: none yet).
+
+    `engine_ended`: the end of that engine has been noticed and counted. `failures` counts engines in a row that ended,
+    stayed silent or wedged with all nodes well; no engine is started before `retry_at`. `proven_at` is when this
+    generation's engine first generated. `members` holds, for each bundle, Ray's id of the node that it was on when
+    the group was last whole. `suspected_at` is when an engine ended whose reason may yet turn out to be a node's
+    death. `fingerprint` is the spec's that the engine was started for. `adopted`: the engine was found running, and
+    when it started is not known; `started_at` is then when it was found.
+    """
+
+    id: str
+    generation: int = 0
+    revision: int = 0
+    started_at: float = 0.0
+    engine_ended: bool = False
+    proven_at: float | None = None
+    ever_ready: bool = False
+    failures: int = 0
+    retry_at: float = 0.0
+    last_words: str = ""
+    group_asked_at: float = 0.0
+    whole_since: float | None = None
+    members: tuple[str, ...] = ()
+    suspected_at: float | None = None
+    outage: Outage | None = None
+    fingerprint: str = ""
+    adopted: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether its engine has generated and has not been given up since."""
+        return self.proven_at is not None and not self.engine_ended
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentMemory:
+    """One deployment, as far as `revision` of its spec has been taken up.
+
+    `waiting_since` is when the wait for its GPUs began. `generations` is the highest generation of the engines of
+    replicas that are gone: theirs go on from there, so that no two engines ever have the same name.
+    """
+
+    name: str
+    revision: int
+    waiting_since: float
+    replicas: tuple[ReplicaMemory, ...] = ()
+    failure: Failure | None = None
+    recoveries: tuple[Recovery, ...] = ()
+    phase: str = ""
+    generations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All of it: the deployments, and what was last sent to the autoscaler and to the front door."""
+
+    deployments: tuple[DeploymentMemory, ...] = ()
+    request: tuple[Bundle, ...] | None = None
+    request_sent_at: float = 0.0
+    routes: tuple[RouteEntry, ...] | None = None

@@ -1,0 +1,149 @@
+"""What was observed, each part with the time when; a probe that failed is *unknown*, never *lost*.
+
+Made by `runtime.observe`, read by `core`. Times are seconds since the epoch, as everywhere.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from elastic_deploy.model.names import EngineName, GroupName
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """One observation: a value, or why there is none. `at` is when it was made."""
+
+    at: float
+    value: T | None = None
+    error: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the observation succeeded."""
+        return self.value is not None
+
+
+class NodeState(StrEnum):
+    """How far a node has come, as the autoscaler and Ray tell it."""
+
+    ASKED = "asked"
+    LAUNCHING = "launching"
+    JOINED = "joined"
+    DRAINING = "draining"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """One node. `id` is the provider's id where it is known, else Ray's; `ray_id` is set once it has joined.
+
+    `suspect`: its raylet refuses connections though Ray has not declared it dead yet.
+    """
+
+    id: str
+    type: str
+    state: NodeState
+    gpus: int = 0
+    ray_id: str = ""
+    address: str = ""
+    detail: str = ""
+    is_head: bool = False
+    suspect: bool = False
+
+
+class GroupState(StrEnum):
+    """Ray's states of a placement group."""
+
+    PENDING = "PENDING"
+    PREPARED = "PREPARED"
+    CREATED = "CREATED"
+    RESCHEDULING = "RESCHEDULING"
+    REMOVED = "REMOVED"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSeen:
+    """One placement group of ours. `bundle_nodes` holds a Ray node id for each bundle, "" where it is not placed."""
+
+    name: GroupName
+    id: str
+    state: GroupState
+    bundle_nodes: tuple[str, ...] = ()
+
+
+class EngineState(StrEnum):
+    """An engine actor's life. ENDED is ended, whatever it returned."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """One engine actor. `address` is the base URL of its server once it has chosen one.
+
+    `swept`: after its end, every node that it used was searched and no process of it is left.
+    """
+
+    name: EngineName
+    state: EngineState
+    node: str = ""
+    address: str = ""
+    swept: bool = False
+    last_words: str = ""
+    refused_arguments: bool = False
+    """vLLM refused its command line: starting it again cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSeen:
+    """What generation canaries of one engine have shown.
+
+    `proven_at` is when a real generation last came back, None if none ever did. `failures` counts canaries that have
+    failed since; `progressing` says that the engine's own count of generated tokens still grew meanwhile, which is
+    an engine that is busy, not one that is dead.
+    """
+
+    name: EngineName
+    proven_at: float | None = None
+    failures: int = 0
+    progressing: bool = False
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFailure:
+    """A launch that the cloud refused, in its own words. `at` orders them; equal failures repeat with a new `at`."""
+
+    node_type: str
+    count: int
+    code: str
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFailure:
+    """An action of the last decision that could not be carried out: the name of its class, of what, and the error."""
+
+    action: str
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that one decision may know of the world."""
+
+    at: float
+    nodes: Reading[tuple[NodeSeen, ...]]
+    groups: Reading[tuple[GroupSeen, ...]]
+    engines: Reading[tuple[EngineSeen, ...]]
+    probes: tuple[ProbeSeen, ...] = ()
+    launch_failures: tuple[LaunchFailure, ...] = ()
+    monitor_alive: Reading[bool] = field(default_factory=lambda: Reading(0.0))
+    action_failures: tuple[ActionFailure, ...] = ()

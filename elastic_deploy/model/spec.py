@@ -1,0 +1,86 @@
+"""What the user wants: the desired state that the CLI hands to the supervisor, and that `decide` works towards."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from elastic_deploy.model.shape import Bundle, Shape
+
+GPU_BUNDLE: dict[str, float] = {"GPU": 1.0}
+"""One bundle a GPU, alike in the request and in the group: else Ray's autoscaler counts them twice. No CPU in it, so
+that nothing else that runs on a node's CPUs can keep a gang from being placed."""
+
+
+class OnFailure(StrEnum):
+    """What becomes of the GPUs of a deployment that has failed for good."""
+
+    RELEASE = "release"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """How life is proven while an engine serves: one generated token every `period`.
+
+    `period` and `timeout` are seconds; `failures` is how many in a row make a silent engine a dead one.
+    """
+
+    period: float = 10.0
+    timeout: float = 15.0
+    failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """One model to be served, in one shape. All durations are seconds; None waits without a deadline.
+
+    `revision` grows with every explicit change by the user, and when a failed or stopped deployment is applied again:
+    former failures are then forgiven and the wait begins anew. Engines are ended for it where `fingerprint` differs.
+    """
+
+    name: str
+    model: str
+    served_model_name: str
+    shape: Shape
+    revision: int = 1
+    engine_arguments: tuple[str, ...] = ()
+    wait_timeout: float | None = 1800.0
+    engine_start_timeout: float | None = 1800.0
+    canary: Canary = field(default_factory=Canary)
+    max_engine_failures: int = 3
+    on_failure: OnFailure = OnFailure.RELEASE
+    wanted: bool = True
+    """False once the user has stopped it: nothing of it may go on, and nothing is asked for."""
+
+    @property
+    def replica_ids(self) -> tuple[str, ...]:
+        """The ids of the replicas that should be: `r0`, `r1`, ..."""
+        return tuple(f"r{index}" for index in range(self.shape.replicas)) if self.wanted else ()
+
+    @property
+    def fingerprint(self) -> str:
+        """What an engine of this spec is, in a few characters: engines are replaced when it changes, and only then.
+
+        Replicas, deadlines and canaries are not in it: changing them must not end an engine that serves.
+        """
+        shape = (self.shape.tensor_parallel, self.shape.pipeline_parallel)
+        engine = (self.model, self.served_model_name, shape, self.engine_arguments)
+        return hashlib.sha256(json.dumps(engine).encode()).hexdigest()[:16]
+
+    @property
+    def bundles_per_replica(self) -> tuple[dict[str, float], ...]:
+        """The bundles of one replica's placement group."""
+        return (GPU_BUNDLE,) * self.shape.gpus_per_replica
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """All that one cluster's supervisor is asked to keep up."""
+
+    deployments: tuple[DeploymentSpec, ...] = ()
+
+
+def merged(counts: dict[tuple[tuple[str, float], ...], int]) -> tuple[Bundle, ...]:
+    """Bundles from counts by resources, in a fixed order, so that equal requests are equal values."""
+    return tuple(Bundle(dict(resources), count) for resources, count in sorted(counts.items()) if count)

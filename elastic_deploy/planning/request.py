@@ -1,0 +1,137 @@
+"""The request: what one deployment is to be, every value decided. Made from the cluster YAML and the flags.
+
+`up` and `plan` make it, the head is handed it, `planning.plan` and the supervisor read it. Pure: it does not know
+whether the model or the port exists.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from elastic_deploy.model.errors import InvalidConfigError, UsageError
+from elastic_deploy.model.shape import Shape
+from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
+from elastic_deploy.planning.settings import NAME, Settings, overlay, problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRequest:
+    """One deployment as asked for. Sizes that are None were left to us; durations are seconds, None without end.
+
+    `served_model_name` is the name that clients send. `min_gpus` equals `gpus` unless a smaller shape is welcome.
+    """
+
+    name: str
+    model: str
+    served_model_name: str
+    gpus: int
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    replicas: int | None = None
+    min_gpus: int
+    wait_timeout: float | None = 1800.0
+    port: int = 8000
+    engine_arguments: tuple[str, ...] = ()
+    on_failure: OnFailure = OnFailure.RELEASE
+    max_engine_failures: int = 3
+    engine_start_timeout: float | None = 1800.0
+    canary_period: float = 10.0
+    canary_timeout: float = 15.0
+    canary_failures: int = 3
+
+
+def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
+    """One request of the file's settings and the command line's flags; a flag beats the file.
+
+    Raises UsageError where a flag is wrong or neither names the model or the GPUs, InvalidConfigError where the file
+    is wrong.
+    """
+    for problem in problems(flags):
+        raise UsageError(f"{flag(problem.field)} {problem.sentence}.")
+    for problem in problems(settings):
+        raise InvalidConfigError(f"metadata.elastic_deploy.{problem.field} {problem.sentence}.")
+    said = overlay(settings, flags)
+    if said.model is None:
+        raise _missing("model", "which model to serve", "--model MODEL")
+    if said.gpus is None:
+        raise _missing("gpus", "how many GPUs to ask for", "--gpus N")
+    min_gpus = said.gpus if said.min_gpus is None else said.min_gpus
+    if min_gpus > said.gpus:
+        from_flags = flags.min_gpus is not None or flags.gpus is not None
+        wrong = UsageError if from_flags else InvalidConfigError
+        raise wrong(
+            f"min_gpus is {min_gpus}, more than the {said.gpus} GPUs asked for: lower --min-gpus to at most"
+            f" {said.gpus}, or raise --gpus."
+        )
+    decided = {
+        field: getattr(said, field)
+        for field in ("port", "on_failure", "max_engine_failures", "canary_period", "canary_timeout", "canary_failures")
+        if getattr(said, field) is not None
+    }
+    for field in ("wait_timeout", "engine_start_timeout"):
+        seconds = getattr(said, field)
+        if seconds is not None:
+            decided[field] = None if math.isinf(seconds) else seconds
+    arguments = said.engine_arguments or ()
+    return DeploymentRequest(
+        name=said.name or deployment_name(said.model),
+        model=said.model,
+        served_model_name=served_model_name(said.model, arguments),
+        gpus=said.gpus,
+        tensor_parallel_size=said.tensor_parallel_size,
+        pipeline_parallel_size=said.pipeline_parallel_size,
+        replicas=said.replicas,
+        min_gpus=min_gpus,
+        engine_arguments=arguments,
+        **decided,
+    )
+
+
+def spec_of(request: DeploymentRequest, shape: Shape, revision: int = 1) -> DeploymentSpec:
+    """What the supervisor is handed: the request in the shape that `plan` gave it."""
+    return DeploymentSpec(
+        name=request.name,
+        model=request.model,
+        served_model_name=request.served_model_name,
+        shape=shape,
+        revision=revision,
+        engine_arguments=request.engine_arguments,
+        wait_timeout=request.wait_timeout,
+        engine_start_timeout=request.engine_start_timeout,
+        canary=Canary(request.canary_period, request.canary_timeout, request.canary_failures),
+        max_engine_failures=request.max_engine_failures,
+        on_failure=request.on_failure,
+    )
+
+
+def flag(field: str) -> str:
+    """The command line's word for a setting."""
+    return "the engine arguments after --" if field == "engine_arguments" else f"--{field.replace('_', '-')}"
+
+
+def deployment_name(model: str) -> str:
+    """A deployment's name made from the model's: its last path component, in a-z, 0-9 and -, 40 at most."""
+    last = model.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
+    name = re.sub(r"[^a-z0-9]+", "-", last)[:40].strip("-")
+    return name if NAME.fullmatch(name) else "model"
+
+
+def served_model_name(model: str, engine_arguments: tuple[str, ...]) -> str:
+    """The name that clients send: vLLM's own `--served-model-name` where it is given (the first of several names),
+    else a hub id as it is, else the last component of a path.
+    """
+    name = "--served-model-name"
+    for place, argument in enumerate(engine_arguments):
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+        if argument == name and place + 1 < len(engine_arguments):
+            return engine_arguments[place + 1]
+    if model.startswith(("/", ".", "~")):
+        return model.rstrip("/").rpartition("/")[2] or model
+    return model
+
+
+def _missing(field: str, what: str, flag_text: str) -> UsageError:
+    return UsageError(
+        f"Nothing says {what}: give {flag_text}, or write `{field}` under metadata.elastic_deploy in the cluster YAML."
+    )

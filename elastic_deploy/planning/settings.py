@@ -1,0 +1,114 @@
+"""What a deployment can be told: the same fields from the cluster YAML and from the command line.
+
+`cluster.settings` reads them from `metadata.elastic_deploy`, the CLI fills them from flags, and `planning.request`
+makes one request of both. A field that is None was not said there. The rules below hold for both sources; who breaks
+one is told in the words of the source.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+from elastic_deploy.model.spec import OnFailure
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+"""A deployment's name: it stands in actor names, file names and labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that can be said of a deployment. Durations are seconds, infinity where the user wrote `none`."""
+
+    name: str | None = None
+    """The deployment's name in this cluster; default: made from the model's."""
+    model: str | None = None
+    """What vLLM is to serve: a hub id, a checkpoint's directory, or `tiny`."""
+    gpus: int | None = None
+    """GPUs of the whole deployment."""
+    tensor_parallel_size: int | None = None
+    """GPUs that share each layer; given, it is insisted on, over several nodes if need be."""
+    pipeline_parallel_size: int | None = None
+    """Stages that the layers are cut into."""
+    replicas: int | None = None
+    """Engines side by side."""
+    min_gpus: int | None = None
+    """Serve in a smaller shape with this many GPUs rather than not at all; default: all that is asked."""
+    wait_timeout: float | None = None
+    """How long `up` waits for the GPUs; default 30 minutes."""
+    port: int | None = None
+    """Where clients find the deployment; default 8000."""
+    engine_arguments: tuple[str, ...] | None = None
+    """vLLM's own arguments, passed on unread."""
+    on_failure: OnFailure | None = None
+    """What becomes of the GPUs of a deployment that has failed; default `release`."""
+    max_engine_failures: int | None = None
+    """Engine failures in a row after which a deployment has failed; default 3."""
+    engine_start_timeout: float | None = None
+    """How long an engine may take from its group's being ready to its first generation; default 30 minutes."""
+    canary_period: float | None = None
+    """Time between two generations that prove an engine alive; default 10 seconds."""
+    canary_timeout: float | None = None
+    """How long such a generation may take; default 15 seconds."""
+    canary_failures: int | None = None
+    """Failed canaries in a row after which an engine counts as wedged; default 3."""
+
+
+DURATIONS = ("wait_timeout", "engine_start_timeout", "canary_period", "canary_timeout")
+ENDLESS = ("wait_timeout", "engine_start_timeout")
+"""The durations that may be `none`: a canary without a limit would prove nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One rule that one field breaks."""
+
+    field: str
+    sentence: str
+
+
+def _at_least_one(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and 1 <= value <= 65535
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+
+
+_COUNT = "must be a whole number, 1 or more"
+_RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("name", _is_name, "must be 1 to 40 of the characters a-z, 0-9 and -, with no - at either end"),
+    ("model", _is_text, "must be a hub id, a directory or tiny"),
+    ("gpus", _at_least_one, _COUNT),
+    ("tensor_parallel_size", _at_least_one, _COUNT),
+    ("pipeline_parallel_size", _at_least_one, _COUNT),
+    ("replicas", _at_least_one, _COUNT),
+    ("min_gpus", _at_least_one, _COUNT),
+    ("port", _is_port, "must be a port, 1 to 65535"),
+    ("max_engine_failures", _at_least_one, _COUNT),
+    ("canary_failures", _at_least_one, _COUNT),
+)
+
+
+def problems(settings: Settings) -> Iterator[Problem]:
+    """The rules that `settings` breaks, each field by itself; nothing for what was not said."""
+    for field, holds, sentence in _RULES:
+        value = getattr(settings, field)
+        if value is not None and not holds(value):
+            yield Problem(field, f"{sentence}, not {value!r}")
+
+
+def overlay(base: Settings, over: Settings) -> Settings:
+    """`base` with every field that `over` says."""
+    chosen = {}
+    for field in fields(Settings):
+        said = getattr(over, field.name)
+        chosen[field.name] = getattr(base, field.name) if said is None else said
+    return Settings(**chosen)

@@ -1,0 +1,183 @@
+"""Decisions carried out: the one place that changes anything in Ray.
+
+Called by the supervisor with each decision's actions. Nothing here decides; everything may be done twice without
+harm, and what fails is told in the next snapshot. Actions that take time run as tasks of their own.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+from ray.autoscaler.v2.sdk import request_cluster_resources
+from ray.util.placement_group import get_placement_group, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from elastic_deploy.model.action import (
+    Action,
+    CreatePlacementGroup,
+    EndEngine,
+    RemovePlacementGroup,
+    RequestResources,
+    Route,
+    StartEngine,
+)
+from elastic_deploy.model.home import write_private
+from elastic_deploy.model.names import ENGINE_MARK, NAMESPACE, EngineName
+from elastic_deploy.model.snapshot import ActionFailure
+from elastic_deploy.model.spec import ClusterSpec
+from elastic_deploy.rehearsal import REHEARSAL_VARIABLE
+from elastic_deploy.rehearsal.engine_arguments import rehearsal_environment
+from elastic_deploy.runtime import engine_record, ray_tables
+from elastic_deploy.runtime.engine import Engine, EngineOrder
+from elastic_deploy.runtime.engine_record import SweepRecord
+from elastic_deploy.runtime.sweep import sweep
+
+SWEEP = 45.0
+"""Seconds for the sweep of one node: a worker process that has to be started first, and the processes' end."""
+
+
+class Applier:
+    """Carries out actions. `spec_of` and `key_of` give what an order needs beside its name."""
+
+    def __init__(self, directory: Path, key_of: Callable[[str], str], changed: Callable[[], None]) -> None:
+        self._directory = directory
+        self._key_of = key_of
+        self._changed = changed
+        self._gcs_address = ray.get_runtime_context().gcs_address
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._failures: list[ActionFailure] = []
+
+    def take_failures(self) -> tuple[ActionFailure, ...]:
+        """What has failed since the last look."""
+        failures, self._failures = tuple(self._failures), []
+        return failures
+
+    def carry_out(self, actions: tuple[Action, ...], spec: ClusterSpec) -> None:
+        """Begin every action; one that is still under way is not begun again."""
+        for action in actions:
+            key = f"{type(action).__name__} {getattr(action, 'name', '')}".strip()
+            if key in self._busy:
+                continue
+            task = asyncio.create_task(self._one(key, action, spec))
+            self._busy[key] = task
+
+    async def _one(self, key: str, action: Action, spec: ClusterSpec) -> None:
+        try:
+            if isinstance(action, EndEngine):
+                await self._end_engine(action)
+            else:
+                await asyncio.to_thread(self._do, action, spec)
+        except Exception as error:  # noqa: BLE001 (whatever failed is told in the next snapshot)
+            self._failures.append(ActionFailure(type(action).__name__, str(getattr(action, "name", "")), str(error)))
+        finally:
+            del self._busy[key]
+            self._changed()
+
+    def _do(self, action: Action, spec: ClusterSpec) -> None:
+        match action:
+            case RequestResources(bundles):
+                wanted = [{"resources": dict(b.resources)} for b in bundles for _ in range(b.count)]
+                request_cluster_resources(self._gcs_address, wanted)
+            case CreatePlacementGroup(name, bundles):
+                if all(group.name != str(name) or group.state == "REMOVED" for group in ray_tables.groups()):
+                    placement_group([dict(b) for b in bundles], strategy="PACK", name=str(name), lifetime="detached")
+            case RemovePlacementGroup(name):
+                remove_placement_group(get_placement_group(str(name)))
+            case StartEngine(name):
+                self._start_engine(name, spec)
+            case Route(entries):
+                table = [
+                    {
+                        "model": entry.model,
+                        "deployment": entry.deployment,
+                        "reason": entry.reason,
+                        "backends": [{"engine": str(b.engine), "address": b.address} for b in entry.backends],
+                    }
+                    for entry in entries
+                ]
+                write_private(self._directory / "routes.json", json.dumps({"entries": table}, indent=1))
+            case EndEngine():
+                raise TypeError("engines are ended by _end_engine")
+
+    def _start_engine(self, name: EngineName, spec: ClusterSpec) -> None:
+        wanted = next(d for d in spec.deployments if d.name == name.deployment)
+        group = get_placement_group(str(name.group))
+        strategy = PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+        )
+        # Without SPT_NOENV a process that sets its title overwrites the environment that /proc shows, and the mark.
+        environment = {ENGINE_MARK: str(name), "SPT_NOENV": "1"}
+        if os.environ.get(REHEARSAL_VARIABLE) == "1":
+            environment |= rehearsal_environment()
+        engine = Engine.options(  # type: ignore[attr-defined]
+            name=str(name),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            scheduling_strategy=strategy,
+            runtime_env={"env_vars": environment},
+        ).remote()
+        engine.serve.remote(
+            EngineOrder(
+                name=name,
+                model=wanted.model,
+                served_model_name=wanted.served_model_name,
+                tensor_parallel=wanted.shape.tensor_parallel,
+                pipeline_parallel=wanted.shape.pipeline_parallel,
+                arguments=wanted.engine_arguments,
+                api_key=self._key_of(wanted.name),
+            )
+        )
+
+    async def _end_engine(self, action: EndEngine) -> None:
+        """Kill the actor, then whatever is left of it on every node that lives; only then is it recorded as swept."""
+        name = action.name
+        actors = await asyncio.to_thread(ray_tables.actors)
+        engine = next((a for a in actors if a.name == str(name) and a.namespace == NAMESPACE), None)
+        record = await asyncio.to_thread(engine_record.get_engine, name)
+        if engine is not None and engine.state != "DEAD":
+            await asyncio.to_thread(_kill, name)
+        nodes = await asyncio.to_thread(ray_tables.nodes, ray_tables.gcs_client())
+        alive = [
+            node.id for node in nodes if node.alive and node.id in {*action.nodes, *([engine.node] if engine else [])}
+        ]
+        group = engine.group_id if engine else ""
+        members = [a for a in actors if group and a.group_id == group and a.pid and a.state != "DEAD"]
+        sweeps = [
+            _sweep(
+                node,
+                name,
+                frozenset(a.pid for a in members if a.node == node and a.job and a.name != str(name)),
+                record.log if record else "",
+            )
+            for node in alive
+        ]
+        done = await asyncio.gather(*sweeps)
+        words = next(
+            (words for node, (_, words) in zip(alive, done, strict=True) if engine and node == engine.node), ""
+        )
+        swept = SweepRecord(sum(count for count, _ in done), words)
+        await asyncio.to_thread(engine_record.put_sweep, name, swept)
+
+
+def _kill(name: EngineName) -> None:
+    try:
+        handle = ray.get_actor(str(name), namespace=NAMESPACE)
+    except ValueError:
+        return  # it has ended meanwhile
+    ray.kill(handle, no_restart=True)
+
+
+async def _sweep(node: str, name: EngineName, pids: frozenset[int], log: str) -> tuple[int, str]:
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = sweep.options(scheduling_strategy=strategy).remote(str(name), pids, log)
+    try:
+        count, words = await asyncio.wait_for(asyncio.wrap_future(task.future()), SWEEP)
+    except (ray.exceptions.RayError, TimeoutError):
+        living = {one.id for one in await asyncio.to_thread(ray_tables.nodes, ray_tables.gcs_client()) if one.alive}
+        if node in living:
+            raise
+        return 0, ""  # the node died meanwhile, and with it all that was to be swept
+    return int(count), str(words)

@@ -1,0 +1,68 @@
+"""What an engine publishes about itself in Ray's key-value store, so that any supervisor finds it by name.
+
+Written by the engine (`EngineRecord`) and, after its end, by the sweep (`SweepRecord`); read by the observer.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from ray.experimental import internal_kv
+
+from elastic_deploy.model.names import NAMESPACE, EngineName
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """`address` is the server's base URL, `log` a path on the engine's node. `ended` when its server returned."""
+
+    address: str
+    pid: int
+    log: str
+    ended: bool = False
+    refused_arguments: bool = False
+    last_words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """Nothing of an ended engine is left on any living node. `killed` counts the processes that had to be."""
+
+    killed: int
+    last_words: str = ""
+
+
+def _put(key: str, value: EngineRecord | SweepRecord) -> None:
+    internal_kv._internal_kv_put(key.encode(), json.dumps(asdict(value)).encode(), namespace=NAMESPACE.encode())
+
+
+def _get(key: str) -> dict[str, object] | None:
+    raw = internal_kv._internal_kv_get(key.encode(), namespace=NAMESPACE.encode())
+    return json.loads(raw) if raw else None
+
+
+def put_engine(name: EngineName, record: EngineRecord) -> None:
+    """Publish an engine's record, replacing the former one."""
+    _put(str(name), record)
+
+
+def get_engine(name: EngineName) -> EngineRecord | None:
+    """An engine's record; None until it has published one."""
+    raw = _get(str(name))
+    return EngineRecord(**raw) if raw else None  # type: ignore[arg-type]
+
+
+def put_sweep(name: EngineName, record: SweepRecord) -> None:
+    """Publish that an engine was swept."""
+    _put(f"swept/{name}", record)
+
+
+def get_sweep(name: EngineName) -> SweepRecord | None:
+    """The record of an engine's sweep; None until it was swept."""
+    raw = _get(f"swept/{name}")
+    return SweepRecord(**raw) if raw else None  # type: ignore[arg-type]
+
+
+def forget(name: EngineName) -> None:
+    """Drop both records of an engine that nothing asks about any more."""
+    for key in (str(name), f"swept/{name}"):
+        internal_kv._internal_kv_del(key.encode(), namespace=NAMESPACE.encode())

@@ -1,0 +1,47 @@
+"""What the supervisor must find again after it was killed: the specs, the memory and the ledger, in one file.
+
+Written whole and renamed, so that there is always one complete state. It holds no secret.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from elastic_deploy.core.ledger import Ledger
+from elastic_deploy.model.home import write_private
+from elastic_deploy.model.memory import Memory
+from elastic_deploy.model.spec import ClusterSpec
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that survives. `session` is Ray's: in another one, no group and no engine of the old one is left.
+
+    `port` is the front door's; `monitor_command` is the command line of the autoscaler's monitor, to start it again.
+    """
+
+    cluster: str = ""
+    provider: str = ""
+    session: str = ""
+    port: int = 8000
+    spec: ClusterSpec = field(default_factory=ClusterSpec)
+    memory: Memory = field(default_factory=Memory)
+    ledger: Ledger = field(default_factory=Ledger)
+    monitor_command: tuple[str, ...] = ()
+
+
+_ADAPTER = TypeAdapter(State)
+
+
+def save(path: Path, state: State) -> None:
+    """Replace the file by this state."""
+    write_private(path, _ADAPTER.dump_json(state).decode())
+
+
+def load(path: Path) -> State | None:
+    """The state on disk; None if there is none, or none that this version can read."""
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,251 @@
+"""The supervisor: the loop observe, decide, apply, journal, around the pure core. One a cluster, on its head.
+
+It owns the cluster's one resource request, the deployments' specs and the journal. It may be killed at any moment: it
+writes its memory before it acts, and a new one finds everything by name. `supervisor_actor` makes it a Ray actor;
+`server` lets the agent talk to it.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from elastic_deploy.core.decide import decide
+from elastic_deploy.core.invariants import violations
+from elastic_deploy.core.ledger import Ledger, advance
+from elastic_deploy.core.revise import difference, revised
+from elastic_deploy.core.status import ClusterFacts, status_document
+from elastic_deploy.model.event import EventDraft
+from elastic_deploy.model.home import write_private
+from elastic_deploy.model.memory import DeploymentMemory, Memory
+from elastic_deploy.model.names import EngineName, GroupName
+from elastic_deploy.model.snapshot import EngineSeen, EngineState, Reading, Snapshot
+from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
+from elastic_deploy.runtime import store
+from elastic_deploy.runtime.apply import Applier
+from elastic_deploy.runtime.front_door import FrontDoor
+from elastic_deploy.runtime.journal import Event, Journal
+from elastic_deploy.runtime.monitor import find_monitor, start_monitor
+from elastic_deploy.runtime.observe import Observer
+from elastic_deploy.runtime.probe import Prober, Target
+from elastic_deploy.runtime.store import State
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0
+"""Seconds between looks at the least often. A look costs a few milliseconds of the GCS's time."""
+
+MONITOR_PERIOD = 5.0
+"""Seconds between looks for the autoscaler's process, and between attempts to start it again."""
+
+
+class Supervisor:
+    """One cluster's supervisor. All methods belong to one event loop."""
+
+    def __init__(self, directory: Path, gcs_address: str, session: str, logs: Path, host: str) -> None:
+        self._directory = directory
+        self._gcs_address = gcs_address
+        self._host = host
+        self._journal = Journal(directory / "journal.jsonl")
+        self._grown = asyncio.Condition()
+        self._wake = asyncio.Event()
+        self._state = self._restored(session)
+        self._snapshot = Snapshot(time.time(), Reading(0.0), Reading(0.0), Reading(0.0))
+        self._monitor_seen = 0.0
+        self._monitor_command = self._state.monitor_command
+        self._withheld = ""
+        self._observer = Observer(logs, self._is_monitor_alive)
+        self._prober = Prober(self._wake.set)
+        self._applier = Applier(directory, self.engine_key, self._wake.set)
+        self._front_door = FrontDoor(directory, host)
+
+    def _restored(self, session: str) -> State:
+        state = store.load(self._directory / "state.json") or State()
+        if state.session and state.session != session:
+            # Another head: no group and no engine of the old one is left, but what was wanted still is.
+            return replace(state, session=session, memory=Memory(), ledger=Ledger(), monitor_command=())
+        return replace(state, session=session)
+
+    # The loop
+
+    async def run(self) -> None:
+        """Supervise for ever."""
+        await self._record([EventDraft("supervisor.started", "The supervisor runs.", subject="supervisor")])
+        while True:
+            wake_at = await self._step()
+            delay = min(TICK, max(0.05, (wake_at or time.time() + TICK) - time.time()))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), delay)
+            self._wake.clear()
+
+    async def _step(self) -> float | None:
+        state = self._state
+        snapshot = await self._observer.look(self._prober.seen, self._applier.take_failures(), self._watched())
+        self._snapshot = snapshot
+        now = time.time()
+        ledger, changes = advance(state.ledger, snapshot)
+        await self._record(changes)
+        # The specs may have been changed while the world was looked at: the newest hold.
+        spec = self._state.spec
+        decision = decide(spec, snapshot, state.memory, now)
+        if broken := violations(spec, snapshot, state.memory, now, decision):
+            await self._withhold("; ".join(broken), ledger)
+            return None
+        self._save(
+            replace(self._state, memory=decision.memory, ledger=ledger, monitor_command=self._monitor_command)
+        )
+        self._withheld = ""
+        await self._record(decision.why)
+        self._applier.carry_out(decision.actions, spec)
+        self._prober.follow(self._targets())
+        await self._front_door.keep(self._state.port, wanted=any(d.wanted for d in spec.deployments))
+        return decision.wake_at
+
+    async def _withhold(self, broken: str, ledger: Ledger) -> None:
+        """A decision that breaks an invariant is a bug of ours: say so once, and do nothing rather than harm."""
+        self._save(replace(self._state, ledger=ledger))
+        if broken != self._withheld:
+            log.error("a decision broke invariants and was not carried out: %s", broken)
+            await self._record([EventDraft("bug", f"A decision was withheld: it {broken}.", subject="bug")])
+        self._withheld = broken
+
+    def _save(self, state: State) -> None:
+        if state != self._state:
+            store.save(self._directory / "state.json", state)
+        self._state = state
+
+    async def _record(self, drafts: list[EventDraft] | tuple[EventDraft, ...]) -> None:
+        if self._journal.append(drafts, time.time()):
+            async with self._grown:
+                self._grown.notify_all()
+
+    def _watched(self) -> set[str]:
+        """Nodes of replicas that do not serve: one of them may be about to be declared dead."""
+        replicas = [replica for d in self._state.memory.deployments for replica in d.replicas]
+        return {node for r in replicas if r.engine_ended or r.proven_at is None for node in r.members}
+
+    def _targets(self) -> list[Target]:
+        specs = {d.name: d for d in self._state.spec.deployments}
+        return [
+            Target(e.name, e.address, spec.served_model_name, self.engine_key(spec.name), spec.canary)
+            for e in self._snapshot.engines.value or ()
+            if e.state is EngineState.RUNNING and e.address and (spec := specs.get(e.name.deployment))
+        ]
+
+    def _is_monitor_alive(self) -> bool:
+        """Whether the autoscaler runs; one that has died is started again. Runs in the observer's thread."""
+        now = time.time()
+        if now - self._monitor_seen < MONITOR_PERIOD and self._snapshot.monitor_alive.value:
+            return True
+        self._monitor_seen = now
+        command = find_monitor(self._gcs_address)
+        if command:
+            self._monitor_command = command
+            return True
+        if self._monitor_command:
+            start_monitor(self._monitor_command)
+        return False
+
+    # Keys
+
+    def _key(self, name: str) -> str:
+        path = self._directory / "keys" / name
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32))
+        return path.read_text().split("\n", 1)[0]
+
+    def client_key(self, deployment: str) -> str:
+        """The key that clients of a deployment show to the front door."""
+        return self._key(deployment)
+
+    def engine_key(self, deployment: str) -> str:
+        """The key that a deployment's engines demand, unknown to clients."""
+        return self._key(f"{deployment}.engine")
+
+    # What the agent asks
+
+    def hello(self, cluster: str, provider: str) -> dict[str, Any]:
+        """Take down whose supervisor this is, and say who answers."""
+        if cluster and (cluster, provider) != (self._state.cluster, self._state.provider):
+            self._save(replace(self._state, cluster=cluster, provider=provider))
+        return {"session": self._state.session, "cluster": self._state.cluster}
+
+    def _found(self, name: str) -> tuple[DeploymentSpec | None, DeploymentMemory | None]:
+        spec = next((d for d in self._state.spec.deployments if d.name == name), None)
+        memory = next((d for d in self._state.memory.deployments if d.name == name), None)
+        return spec, memory
+
+    def compare(self, wish: DeploymentSpec) -> dict[str, Any]:
+        """What `apply` would change."""
+        old, memory = self._found(wish.name)
+        return {
+            "exists": old is not None and old.wanted,
+            "phase": memory.phase if memory else "",
+            "difference": difference(old, wish) if old is not None and old.wanted else [],
+        }
+
+    async def apply(self, wish: DeploymentSpec, port: int) -> dict[str, Any]:
+        """Make a wish the spec."""
+        last = self._journal.last_id
+        old, memory = self._found(wish.name)
+        spec = revised(old, memory, wish)
+        changed = old is None or spec != old or port != self._state.port
+        lines = difference(old, spec) if old is not None else []
+        self.client_key(wish.name)
+        self.engine_key(wish.name)
+        if changed:
+            others = tuple(d for d in self._state.spec.deployments if d.name != wish.name)
+            self._save(replace(self._state, spec=ClusterSpec((*others, spec)), port=port))
+            what = "; ".join(lines) if lines else f"{spec.shape.gpus} GPUs for {spec.served_model_name}"
+            subject = f"deployment:{spec.name}"
+            await self._record([EventDraft("applied", f"{spec.name}: {what}.", spec.name, subject=subject)])
+            self._wake.set()
+        return {"changed": changed, "difference": lines, "api_key": self.client_key(spec.name), "event": last}
+
+    async def stop(self, name: str | None) -> dict[str, Any]:
+        """Stop one deployment, or all."""
+        chosen = [d for d in self._state.spec.deployments if d.wanted and name in (None, d.name)]
+        names = {d.name for d in chosen}
+        if chosen:
+            kept = tuple(replace(d, wanted=d.wanted and d.name not in names) for d in self._state.spec.deployments)
+            self._save(replace(self._state, spec=ClusterSpec(kept)))
+            await self._record(
+                [
+                    EventDraft("stopped", f"{n} is stopped by the user.", n, subject=f"deployment:{n}")
+                    for n in sorted(names)
+                ]
+            )
+            self._wake.set()
+        known = {d.name for d in self._state.spec.deployments}
+        return {"stopped": sorted(names), "known": name is None or name in known}
+
+    def status(self) -> dict[str, Any]:
+        """The contract's status document."""
+        state = self._state
+        facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, f"http://{self._host}:{state.port}/v1")
+        return status_document(state.spec, state.memory, state.ledger, self._snapshot, facts, time.time())
+
+    def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]:
+        """The latest engine of each replica chosen, with Ray's id of its node ("" where it has none yet)."""
+        latest: dict[GroupName, EngineSeen] = {}
+        for engine in sorted(self._snapshot.engines.value or (), key=lambda e: e.name):
+            if deployment in (None, engine.name.deployment) and replica in (None, engine.name.replica):
+                latest[engine.name.group] = engine
+        return [(engine.name, engine.node) for engine in latest.values()]
+
+    async def events(self, after: str | None, *, follow: bool) -> AsyncIterator[Event]:
+        """The journal from after an event on; with `follow`, for as long as the caller listens."""
+        while True:
+            for event in self._journal.after(after):
+                after = event["id"]
+                yield event
+            if not follow:
+                return
+            async with self._grown:
+                if (self._journal.last_id or "") <= (after or ""):
+                    await self._grown.wait()

@@ -1,0 +1,70 @@
+"""End every process that an engine has left on one node, and clear the shared memory that nobody else maps.
+
+Run by `runtime.apply` as a task on each node of the engine's group. An engine's processes carry its name in their
+environment; those that Ray started for it are also known by pid, and whatever descends from either belongs to it.
+"""
+
+import psutil
+import ray
+
+from elastic_deploy.cluster.local.shared_memory import mapped_by, remove_unused
+from elastic_deploy.core.last_words import last_words
+from elastic_deploy.model.names import ENGINE_MARK
+from elastic_deploy.runtime.engine import read_tail
+
+GONE_WITHIN = 10.0
+"""Seconds within which a killed process goes; one that stays longer hangs in the kernel, and that is an error."""
+
+
+def find(engine: str, pids: frozenset[int]) -> set[psutil.Process]:
+    """The living processes of an engine on this machine, this one and its parents left out.
+
+    psutil knows a process by its pid and its start, so a pid that is used again is never taken for the old one.
+    """
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        try:
+            if process.pid in pids or process.environ().get(ENGINE_MARK) == engine:
+                found |= {process, *process.children(recursive=True)}
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    here = psutil.Process()
+    return {one for one in found - {here, *here.parents()} if _lives(one)}
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end(engine: str, pids: frozenset[int]) -> int:
+    """Kill an engine's processes on this machine until none is left; how many there were.
+
+    Killed at once, without SIGTERM: what is swept has been given up already, every second more is one without service,
+    and vLLM's own shutdown can hang on a peer that is dead. Raises TimeoutError where a process does not go.
+    """
+    running = find(engine, pids)
+    memory = mapped_by(process.pid for process in running)
+    count = len(running)
+    while running:
+        for process in running:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        _, left = psutil.wait_procs(running, timeout=GONE_WITHIN)
+        if stuck := [process.pid for process in left if _lives(process)]:
+            raise TimeoutError(f"processes {stuck} of {engine} do not end, though killed")
+        # Once more by the mark alone: a process may have been born while the others died.
+        running = find(engine, frozenset())
+        count += len(running)
+    remove_unused(memory)
+    return count
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def sweep(engine: str, pids: frozenset[int], log: str) -> tuple[int, str]:
+    """`end` on this node: how many processes there were, and the last words in the engine's log if that is here."""
+    return end(engine, pids), last_words(read_tail(log))

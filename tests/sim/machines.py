@@ -1,0 +1,142 @@
+"""The machines of the scripted world: an autoscaler, nodes that come late or not at all, and placement groups.
+
+Ray's semantics as FINDINGS has them: a request is one slot; a group is placed whole or not at all; a node's death is
+known only some seconds after it happened, and then takes its bundles out of their groups.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from elastic_deploy.model.names import GroupName
+from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, NodeSeen, NodeState
+
+IDLE_TIMEOUT = 30.0
+
+
+@dataclass
+class Node:
+    """One node; `dies_at` is when its processes ended, `declared_at` when Ray says so."""
+
+    id: str
+    gpus: int
+    joins_at: float
+    dies_at: float = float("inf")
+    declared_at: float = float("inf")
+    idle_since: float | None = None
+
+    def runs(self, now: float) -> bool:
+        """Whether its processes run, whatever Ray believes."""
+        return self.joins_at <= now < self.dies_at
+
+    def believed(self, now: float) -> bool:
+        """Whether Ray believes it alive."""
+        return self.joins_at <= now < self.declared_at
+
+
+@dataclass
+class Group:
+    """One placement group; a bundle is on a node's id, or on "" ."""
+
+    id: str
+    nodes: list[str]
+    state: GroupState = GroupState.PENDING
+
+
+@dataclass
+class Machines:
+    """The cluster below the engines."""
+
+    gpus_per_node: int = 1
+    max_nodes: int = 8
+    launch_delay: float = 3.0
+    nodes: dict[str, Node] = field(default_factory=dict)
+    groups: dict[GroupName, Group] = field(default_factory=dict)
+    requested: int = 0
+    refusing_until: float = 0.0
+    monitor_dead_until: float = 0.0
+    refusals: list[LaunchFailure] = field(default_factory=list)
+    counter: int = 0
+    group_counter: int = 0
+
+    def advance(self, now: float) -> None:
+        """One second of the autoscaler and of the GCS."""
+        if now >= self.monitor_dead_until:
+            self._scale(now)
+        for group in self.groups.values():
+            lost = [i for i, ray_id in enumerate(group.nodes) if ray_id and not self.nodes[ray_id].believed(now)]
+            for i in lost:
+                group.nodes[i] = ""
+            if lost:
+                group.state = GroupState.RESCHEDULING
+        for group in self.groups.values():
+            if group.state in (GroupState.PENDING, GroupState.RESCHEDULING):
+                self._place(group, now)
+
+    def _scale(self, now: float) -> None:
+        here = [node for node in self.nodes.values() if now < node.declared_at]
+        fits = self.requested <= self.max_nodes * self.gpus_per_node
+        wanted = min(self.max_nodes, -(-self.requested // self.gpus_per_node)) if fits else 0
+        for _ in range(wanted - len(here)):
+            if now < self.refusing_until:
+                words = "We currently do not have sufficient capacity."
+                self.refusals = [LaunchFailure("gpu", 1, "InsufficientInstanceCapacity", words, now)]
+                break
+            self.counter += 1
+            node = Node(f"n{self.counter}", self.gpus_per_node, now + self.launch_delay)
+            self.nodes[node.id] = node
+        busy = {ray_id for group in self.groups.values() for ray_id in group.nodes}
+        spare = len(here) - wanted
+        for node in here:
+            if node.id in busy or spare <= 0 or node.joins_at > now:
+                node.idle_since = None
+                continue
+            spare -= 1
+            node.idle_since = now if node.idle_since is None else node.idle_since
+            if now - node.idle_since >= IDLE_TIMEOUT:
+                node.dies_at = node.declared_at = min(node.dies_at, now)
+
+    def _place(self, group: Group, now: float) -> None:
+        taken = Counter(ray_id for other in self.groups.values() for ray_id in other.nodes if ray_id)
+        free = [n.id for n in self.nodes.values() if n.runs(now) for _ in range(n.gpus - taken[n.id])]
+        missing = [i for i, ray_id in enumerate(group.nodes) if not ray_id]
+        if len(free) >= len(missing):
+            for i, ray_id in zip(missing, free, strict=False):
+                group.nodes[i] = ray_id
+            group.state = GroupState.CREATED
+
+    def create(self, name: GroupName, bundles: int) -> None:
+        """Make a group, unless there is one of this name."""
+        if name not in self.groups:
+            self.group_counter += 1
+            self.groups[name] = Group(f"pg{self.group_counter}", [""] * bundles)
+
+    def kill(self, which: int, now: float, detected_after: float) -> None:
+        """A node that runs dies now; Ray says so later."""
+        alive = [node for node in self.nodes.values() if node.runs(now)]
+        if alive:
+            node = alive[which % len(alive)]
+            node.dies_at, node.declared_at = now, now + detected_after
+
+    def seen_nodes(self, now: float, notices: Callable[[Node], bool]) -> tuple[NodeSeen, ...]:
+        """The nodes as an observer sees them; `notices` says whether it knocks at a node."""
+        return tuple(
+            NodeSeen(
+                f"i-{node.id}",
+                "gpu",
+                NodeState.LAUNCHING
+                if now < node.joins_at
+                else NodeState.DEAD
+                if now >= node.declared_at
+                else NodeState.JOINED,
+                node.gpus,
+                "" if now < node.joins_at else node.id,
+                suspect=node.dies_at <= now < node.declared_at and notices(node),
+            )
+            for node in self.nodes.values()
+            if now < node.declared_at + 60.0
+        )
+
+    def seen_groups(self) -> tuple[GroupSeen, ...]:
+        """The groups as Ray's table has them."""
+        return tuple(GroupSeen(name, g.id, g.state, tuple(g.nodes)) for name, g in self.groups.items())

@@ -1,0 +1,152 @@
+"""A supervisor in the scripted world: observe, decide, check, apply; and the user and the faults that befall it."""
+
+from dataclasses import dataclass, field, replace
+
+from elastic_deploy.core.decide import Decision, decide, resumed
+from elastic_deploy.core.invariants import illegal_turns, violations
+from elastic_deploy.model.action import Action, EndEngine, StartEngine
+from elastic_deploy.model.event import EventDraft
+from elastic_deploy.model.memory import DeploymentMemory, Memory
+from elastic_deploy.model.names import EngineName
+from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.snapshot import ActionFailure
+from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
+
+from .world import Engine, World
+
+
+@dataclass
+class Play:
+    """One history: the world, what the user wants, and the supervisor's memory."""
+
+    world: World
+    spec: ClusterSpec
+    memory: Memory = field(default_factory=Memory)
+    delayed: list[tuple[float, Action]] = field(default_factory=list)
+    failing_until: float = 0.0
+    late_until: float = 0.0
+    twice_until: float = 0.0
+    failures: tuple[ActionFailure, ...] = ()
+    started_for: dict[EngineName, str] = field(default_factory=dict)
+    given_up: set[EngineName] = field(default_factory=set)
+    events: list[EventDraft] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def now(self) -> float:
+        """The world's time."""
+        return self.world.now
+
+    def run(self, seconds: float) -> None:
+        """Let the supervisor tick once a second for so long."""
+        for _ in range(int(seconds)):
+            self.tick()
+
+    def tick(self) -> Decision:
+        """One second, and one step of the loop."""
+        self.world.advance()
+        due = [action for at, action in self.delayed if at <= self.now]
+        self.delayed = [(at, action) for at, action in self.delayed if at > self.now]
+        for action in due:
+            self.world.carry_out(action)
+        decision = self.decide()
+        self.memory = decision.memory
+        self._apply(decision.actions)
+        assert not self.world.problems, self.story(self.world.problems)
+        return decision
+
+    def decide(self) -> Decision:
+        """A decision, and everything that must hold of it."""
+        snapshot = replace(self.world.snapshot(), action_failures=self.failures)
+        self.failures = ()
+        decision = decide(self.spec, snapshot, self.memory, self.now)
+        self.log += [f"{self.now:g} {action}" for action in decision.actions]
+        self.log += [f"{self.now:g} {event.kind}: {event.message}" for event in decision.why]
+        self.events += decision.why
+        assert decision == decide(self.spec, snapshot, self.memory, self.now), "the same input gave another decision"
+        broken = violations(self.spec, snapshot, self.memory, self.now, decision)
+        assert not broken, self.story(broken)
+        turns = illegal_turns(self.memory, decision)
+        assert not turns, self.story(turns)
+        for action in decision.actions:
+            if isinstance(action, EndEngine):
+                self._check_end(action.name)
+            elif isinstance(action, StartEngine):
+                wanted = self.wanted(action.name.deployment)
+                assert wanted is not None, self.story([f"{action.name} is started though nobody wants it"])
+                self.started_for[action.name] = wanted.fingerprint
+                self.given_up.discard(action.name)
+        return decision
+
+    def _check_end(self, name: EngineName) -> None:
+        """An engine with which nothing is wrong is ended by nothing but the user's change or a stated failure."""
+        engine, wanted, memory = self.world.engines.get(name), self.wanted(name.deployment), self.remembered(name)
+        excused = (
+            engine is None
+            or name in self.given_up
+            or wanted is None
+            or not wanted.wanted
+            or name.replica not in wanted.replica_ids
+            or self.started_for.get(name) != wanted.fingerprint
+            or (memory is not None and memory.failure is not None)
+        )
+        self.given_up.add(name)
+        if not excused and engine is not None:
+            assert not self.world.is_well(engine), self.story([f"{name} was ended though nothing is wrong with it"])
+
+    def _apply(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            if self.now < self.failing_until:
+                self.failures += (ActionFailure(type(action).__name__, "", "the GCS does not answer"),)
+                continue
+            self.delayed += [(self.now + 3.0, action)] if self.now < self.late_until else []
+            if self.now >= self.late_until:
+                self.world.carry_out(action)
+            if self.now < self.twice_until:
+                self.world.carry_out(action)
+
+    def restart(self, *, forget: bool = False) -> None:
+        """The supervisor is killed and comes back, with its memory or without; what it was doing is not done."""
+        self.delayed = []
+        self.failures = ()
+        self.memory = Memory() if forget else resumed(self.memory)
+
+    def restart_before_acting(self) -> None:
+        """The supervisor is killed between writing its memory and acting on it."""
+        self.memory = self.decide().memory
+        self.restart()
+
+    def change(self, name: str, **changes: object) -> None:
+        """The user wants something else."""
+        changed = [
+            replace(d, revision=d.revision + 1, **changes) if d.name == name else d  # type: ignore[arg-type]
+            for d in self.spec.deployments
+        ]
+        self.spec = ClusterSpec(tuple(changed))
+
+    def wanted(self, name: str) -> DeploymentSpec | None:
+        """A deployment's spec."""
+        return next((d for d in self.spec.deployments if d.name == name), None)
+
+    def remembered(self, name: EngineName | str) -> DeploymentMemory | None:
+        """A deployment's memory."""
+        deployment = name if isinstance(name, str) else name.deployment
+        return next((d for d in self.memory.deployments if d.name == deployment), None)
+
+    def phase(self, name: str) -> Phase | None:
+        """A deployment's phase."""
+        memory = self.remembered(name)
+        return Phase(memory.phase) if memory and memory.phase else None
+
+    def serving(self) -> list[Engine]:
+        """The engines to which requests go and that answer them."""
+        routed = [backend.engine for entry in self.world.routes for backend in entry.backends]
+        return [
+            self.world.engines[n]
+            for n in routed
+            if n in self.world.engines and self.world.engines[n].generates(self.now)
+        ]
+
+    def story(self, why: list[str]) -> str:
+        """What went wrong, and all that led to it."""
+        return "\n".join([*why, "-- the story so far --", *self.log[-80:]])

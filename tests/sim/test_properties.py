@@ -1,0 +1,126 @@
+"""Properties of `decide` over generated histories of faults.
+
+Every step of every history is checked by `Play`: the invariants, the legal turns of a phase, that the same input gives
+the same decision, that no engine with which nothing is wrong is ended, that no two engines share a replica's GPUs.
+`ELASTIC_DEPLOY_SIM_EXAMPLES` sets how many histories each property has (default 600: about a minute for all).
+"""
+
+import os
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.shape import Shape
+from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, OnFailure
+
+from .faults import FAULTS, Fault, befall, end_faults
+from .machines import Machines
+from .play import Play
+from .world import World
+
+EXAMPLES = int(os.environ.get("ELASTIC_DEPLOY_SIM_EXAMPLES", "600"))
+PROFILE = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    print_blob=True,
+)
+
+SETTLES = 300
+"""Seconds within which all is well again after the last fault: a node that hangs is given up after 70 s, nodes idle
+out and come anew, an engine that wedged is found out, and each of it may happen to a start that is under way."""
+
+SPECS = st.builds(
+    lambda tensor_parallel, replicas, on_failure, failures: DeploymentSpec(
+        "chat",
+        "tiny",
+        "tiny",
+        Shape(tensor_parallel, 1, replicas),
+        wait_timeout=120.0,
+        engine_start_timeout=30.0,
+        on_failure=on_failure,
+        max_engine_failures=failures,
+    ),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.sampled_from(OnFailure),
+    st.sampled_from((1, 3)),
+)
+OTHER = DeploymentSpec("aside", "other", "other", Shape(1, 1, 1), wait_timeout=None, engine_start_timeout=None)
+
+
+def begun(*specs: DeploymentSpec) -> Play:
+    """A history at its beginning, in a cluster with room for everything."""
+    return Play(World(Machines(max_nodes=24)), ClusterSpec(specs))
+
+
+def settled(play: Play) -> bool:
+    """Whether every deployment is where it was meant to come to."""
+    for spec in play.spec.deployments:
+        phase = play.phase(spec.name)
+        if phase not in ((Phase.READY, Phase.FAILED) if spec.wanted else (Phase.STOPPED,)):
+            return False
+        serving = {e.name.replica for e in play.serving() if e.name.deployment == spec.name}
+        if phase is Phase.READY and serving != set(spec.replica_ids):
+            return False
+    return True
+
+
+def settle(play: Play) -> None:
+    """Let a history come to rest, and fail if it does not."""
+    end_faults(play)
+    for _ in range(SETTLES):
+        if settled(play) and not play.delayed:
+            return
+        play.tick()
+    raise AssertionError(play.story([f"not well {SETTLES} s after the last fault"]))
+
+
+@PROFILE
+@given(SPECS, st.lists(FAULTS, max_size=12))
+def test_whatever_happens_all_is_well_again_or_failed_for_a_stated_reason(
+    spec: DeploymentSpec, faults: list[Fault]
+) -> None:
+    play = begun(spec, OTHER)
+    for fault in faults:
+        befall(play, fault)
+    settle(play)
+    for memory in play.memory.deployments:
+        if memory.phase == Phase.FAILED:
+            assert memory.failure is not None
+            assert memory.failure.message
+
+
+@PROFILE
+@given(SPECS, st.lists(FAULTS, max_size=8))
+def test_stopped_at_any_moment_nothing_is_left(spec: DeploymentSpec, faults: list[Fault]) -> None:
+    play = begun(spec)
+    for fault in faults:
+        befall(play, fault)
+    end_faults(play)
+    play.spec = ClusterSpec(tuple(replace(d, revision=d.revision + 1, wanted=False) for d in play.spec.deployments))
+    play.run(60)
+    assert play.phase("chat") is Phase.STOPPED
+    left = [e.name for e in play.world.engines.values() if e.hosts]
+    assert (left, play.world.machines.groups, play.world.machines.requested) == ([], {}, 0), play.story(["left"])
+    assert play.world.routes == ()
+
+
+@PROFILE
+@given(SPECS, st.lists(st.tuples(st.integers(1, 15), st.sampled_from(("kept", "lost", "unacted"))), max_size=8))
+def test_a_supervisor_that_dies_again_and_again_restarts_no_engine(
+    spec: DeploymentSpec, deaths: list[tuple[int, str]]
+) -> None:
+    play = begun(spec)
+    play.run(20)
+    for gap, memory in deaths:
+        play.run(gap)
+        if memory == "unacted":
+            play.restart_before_acting()
+        else:
+            play.restart(forget=memory == "lost")
+    play.run(15)
+    assert {e.name.generation for e in play.serving()} == {1}
+    assert len(play.serving()) == spec.shape.replicas
