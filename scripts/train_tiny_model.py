@@ -1,8 +1,8 @@
 """Trains the tiny model: `scripts/train_tiny_model.py --out elastic_deploy/rehearsal/tiny`.
 
 The result is a real Llama checkpoint of about a million parameters with its own tokenizer and chat template, and is
-committed; run this again only to change it. It reads `tiny_corpus.toml` beside it and nothing else, takes two to
-three minutes on two cores, and gives the same files each time on the same machine with the same libraries.
+committed; run this again only to change it. It reads `tiny_corpus.toml` beside it and nothing else, takes about
+two minutes on two cores, and gives the same files each time on the same machine with the same libraries.
 
 Its shape is chosen for rehearsals: heads and layers divide by 1, 2 and 4, so every tensor or pipeline parallel size
 of up to four nodes serves it, and its context (2048 tokens) is longer than any rehearsal's answer.
@@ -33,7 +33,7 @@ CHAT_TEMPLATE = (
     "{{ '<|' + message['role'] + '|>' + message['content'] | trim + eos_token }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-STAGES = ((420, 32, 128), (60, 8, 512), (20, 4, 1024))
+STAGES = ((280, 32, 128), (40, 8, 512), (16, 4, 1024))
 """(steps, sequences a step, tokens a sequence). Short ones teach words fast; long ones keep it sane far out."""
 PEAK_LEARNING_RATE = 4e-3
 WARM_UP_STEPS = 30
@@ -184,6 +184,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     model.half().save_pretrained(out)
     model.float()
     tokenizer.save_pretrained(out)
+    for file in out.iterdir():
+        file.chmod(0o644)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters in {out}")
 
 

@@ -19,11 +19,13 @@ def keep_key(cluster: str, deployment: str, key: str) -> Path:
     return path
 
 
+def with_key_file(cluster: str, deployment: dict[str, Any]) -> dict[str, Any]:
+    """A deployment of a status document that names its key's file, if that is on this machine."""
+    path = key_path(cluster, deployment["name"])
+    return {**deployment, "api_key_file": str(path) if path.exists() else ""}
+
+
 def with_key_files(document: dict[str, Any]) -> dict[str, Any]:
     """A status document that names the key files which are on this machine."""
     cluster = document["cluster"]["name"]
-    deployments = [
-        {**each, "api_key_file": str(path) if (path := key_path(cluster, each["name"])).exists() else ""}
-        for each in document["deployments"]
-    ]
-    return {**document, "deployments": deployments}
+    return {**document, "deployments": [with_key_file(cluster, each) for each in document["deployments"]]}

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "status": ("elastic_deploy.cli.status", "Show the cluster, its deployments and what they wait for."),
     "events": ("elastic_deploy.cli.events", "Show the journal: what happened, and why."),
     "logs": ("elastic_deploy.cli.logs", "Show the engines' logs."),
+    "smoke": ("elastic_deploy.cli.smoke", "Rehearse the whole path here, without a GPU and without a cloud."),
     "down": ("elastic_deploy.cli.down", "Stop the deployments, end the nodes, prove that nothing is left."),
 }
 """Each command's module, which holds it as `command`, and its line in `--help`."""
@@ -42,6 +44,15 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader of our output that has enough is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python flushes stdout once more at its end, which must not fail aloud.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.DONE
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
@@ -72,10 +83,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("Interrupted.")
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read us has enough. Python flushes stdout once more at its end, which must not fail aloud.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.DONE)
     except Exception as error:  # noqa: BLE001 (the last resort: it is written down and said)
         _say(f"Error: {_internal(error)}")
         return int(ExitCode.INTERNAL)

@@ -8,6 +8,7 @@ import click
 
 from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
 from elastic_deploy.cli.prepare import Prepared, prepare
+from elastic_deploy.cli.render import count
 from elastic_deploy.cli.terminal import print_json
 
 
@@ -50,8 +51,3 @@ def plan_lines(prepared: Prepared) -> list[str]:
         lines.append(f"request     {count(bundle.count, 'bundle')} of {{{resources}}}")
     lines += [f"nodes       {each.count} of type {each.node_type}: {each.why}" for each in plan.nodes]
     return lines + [f"why         {sentence}" for sentence in plan.why]
-
-
-def count(number: int, word: str) -> str:
-    """`1 GPU`, `2 GPUs`."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

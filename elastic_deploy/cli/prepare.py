@@ -51,7 +51,8 @@ def local_model(model: str | None) -> str | None:
         return model
     path = Path(model).expanduser()
     if path.exists():
-        return str(path.absolute())
+        # A link keeps its name, which is the model's; only dots make it necessary to look behind it.
+        return str(path.resolve() if ".." in path.parts else path.absolute())
     if model.startswith(("/", ".", "~")):
         raise InvalidConfigError(
             f"Model {model} does not exist: name a checkpoint's directory, a hub id such as org/model, or tiny."

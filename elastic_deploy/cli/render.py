@@ -96,6 +96,11 @@ def nodes_table(nodes: list[dict[str, Any]], now: float) -> Table:
     )
 
 
+def count(number: int, word: str) -> str:
+    """`1 GPU`, `2 GPUs`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def event_line(event: dict[str, Any]) -> str:
     """An event on one line: when, and what."""
     return f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['message']}"

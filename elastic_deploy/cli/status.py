@@ -13,6 +13,7 @@ from elastic_deploy.cli.render import status_page
 from elastic_deploy.cli.terminal import note, print_json
 from elastic_deploy.cluster.config import ClusterConfig, load_cluster
 from elastic_deploy.cluster.head import find_head
+from elastic_deploy.cluster.teardown import standing
 
 
 @click.command("status")
@@ -28,7 +29,9 @@ def command(cluster: Path, output: str) -> None:
     elif head:
         print_json(document)
     else:
-        hint = f"Cluster {config.name} does not run. Start it: elastic-deploy up {cluster} --model M --gpus N"
+        hint = f"Cluster {config.name} does not run. To start it: elastic-deploy up {cluster} --model M --gpus N"
+        if nodes := standing(config).nodes:
+            hint = f"Cluster {config.name} has no head on which Ray runs, only {', '.join(nodes)}: run `up` or `down`."
         if output == "json":
             print_json(document)
             note(hint)

@@ -9,11 +9,13 @@ from typing import Any
 
 from elastic_deploy.cli import removal
 from elastic_deploy.cli.follow import find_deployment
+from elastic_deploy.cli.render import count
 from elastic_deploy.cli.terminal import ask, note, say
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.head import find_head
 from elastic_deploy.cluster.teardown import standing
 from elastic_deploy.model.errors import UserError
+from elastic_deploy.model.phase import Phase
 
 
 @dataclass(slots=True)
@@ -48,18 +50,19 @@ class Undertaking:
         """The command that removes what this `up` began."""
         return f"elastic-deploy down {self.path}" + ("" if self.launched else f" --deployment {self.deployment}")
 
-    def leave(self, *, remove: bool) -> None:
-        """Say what stands; remove it if told to or if the person asked wants it, else say how to."""
+    def leave(self, *, remove: bool, asking: bool = True) -> None:
+        """Say what stands and how to remove it, and do so if told to, or if `asking` and the person wants it."""
         for sentence in self.describe():
             note(sentence)
         if not self.launched and not self.applied:
             return
         what = f"cluster {self.config.name}" if self.launched else f"deployment {self.deployment}"
-        if remove or ask(f"Take down {what}, which this command started?", default=False):
-            self._remove()
-        else:
-            note(f"It stays, and goes on by itself. To look: elastic-deploy status {self.path}")
+        if not remove:
+            note(f"It stays as it is. To look at it: elastic-deploy status {self.path}")
             note(f"To remove it: {self.how_to_remove()}")
+            remove = asking and ask(f"Take down {what} now, which this command started?", default=False)
+        if remove:
+            self._remove()
 
     def _remove(self) -> None:
         try:
@@ -76,11 +79,15 @@ class Undertaking:
 def _sentences(cluster: str, document: dict[str, Any], name: str) -> list[str]:
     nodes = document["cluster"]["nodes"]
     present = [node["id"] for node in nodes if node["state"] not in ("dead", "asked")]
-    sentences = [f"Cluster {cluster} stands, with {len(present)} nodes: {', '.join(present)}."]
+    sentences = [f"Cluster {cluster} stands, with {count(len(present), 'node')}: {', '.join(present)}."]
     asked = sum(bundle["count"] for bundle in document["request"]["bundles"])
     sentences.append(
-        f"Its autoscaler is asked for {asked} GPUs." if asked else "Its autoscaler is asked for nothing any more."
+        f"Its autoscaler is asked for {count(asked, 'GPU')}."
+        if asked
+        else "Its autoscaler is asked for nothing any more."
     )
     if deployment := find_deployment(document, name):
-        sentences.append(f"Deployment {name} is {deployment['phase']}: {deployment['reason']}")
+        # A failure's reason has been said already.
+        reason = "" if deployment["phase"] == Phase.FAILED else f": {deployment['reason']}"
+        sentences.append(f"Deployment {name} is {deployment['phase']}{reason or '.'}")
     return sentences

@@ -4,7 +4,7 @@ Everything that can be known to be wrong is found out before anything is started
 what it began, so that however it ends, it can say what stands.
 """
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ import click
 
 from elastic_deploy.cli.follow import SERVING, Before, DeploymentFailedError, find_deployment, follow
 from elastic_deploy.cli.interruption import Terminated
-from elastic_deploy.cli.keys import keep_key, with_key_files
+from elastic_deploy.cli.keys import keep_key, with_key_file
 from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
 from elastic_deploy.cli.port import front_door_port, require_free_port
 from elastic_deploy.cli.prepare import Prepared, prepare
@@ -85,10 +85,11 @@ def _up(prepared: Prepared, begun: Undertaking, manner: Manner) -> tuple[ExitCod
         else:
             note(f"Its log: elastic-deploy logs {begun.path} --deployment {name}")
             note(f"The cluster stays. To remove it: {begun.how_to_remove()}")
-        return failed.error.code, failed.deployment
+        return failed.error.code, with_key_file(cluster, failed.deployment)
     except KeyboardInterrupt as interrupt:
         note("Interrupted.")
-        _leave_interrupted(begun, interrupt)
+        with suppress(KeyboardInterrupt, click.Abort):  # a second Ctrl-C is an answer too: keep it
+            begun.leave(remove=False, asking=not isinstance(interrupt, Terminated))
         return ExitCode.INTERRUPTED, None
     except UserError:
         if begun.launched:
@@ -102,15 +103,6 @@ def _up(prepared: Prepared, begun: Undertaking, manner: Manner) -> tuple[ExitCod
     if not manner.json and deployment["phase"] in SERVING:
         click.echo("\n".join(ready_lines(cluster, deployment)))
     return ExitCode.DONE, deployment
-
-
-def _leave_interrupted(begun: Undertaking, interrupt: KeyboardInterrupt) -> None:
-    try:
-        if isinstance(interrupt, Terminated):
-            raise KeyboardInterrupt
-        begun.leave(remove=False)
-    except (KeyboardInterrupt, click.Abort):
-        note(f"What this command started stays. To remove it: {begun.how_to_remove()}")
 
 
 def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[str, Any] | None:
@@ -139,9 +131,9 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
         note(f"{request.name} runs with these arguments already: nothing to change.")
     if manner.detach:
         note(f"{request.name} is handed over. To look: elastic-deploy status {begun.path}")
-        return find_deployment(with_key_files(head.call("status")), request.name)
-    _follow(head, request.name, answer["event"], before, manner)
-    return find_deployment(with_key_files(head.call("status")), request.name)
+        handed_over = find_deployment(head.call("status"), request.name)
+        return with_key_file(head.cluster, handed_over) if handed_over else None
+    return with_key_file(head.cluster, _follow(head, request.name, answer["event"], before, manner))
 
 
 def _launch(begun: Undertaking) -> Head:
@@ -202,7 +194,7 @@ def _apply(head: Head, prepared: Prepared, begun: Undertaking) -> dict[str, Any]
     return answer
 
 
-def _follow(head: Head, name: str, after: str | None, before: Before, manner: Manner) -> None:
+def _follow(head: Head, name: str, after: str | None, before: Before, manner: Manner) -> dict[str, Any]:
     import sys
 
     if manner.json:
@@ -212,4 +204,4 @@ def _follow(head: Head, name: str, after: str | None, before: Before, manner: Ma
     else:
         showing = live_watch()
     with showing as watch:
-        follow(head, name, after, before, watch)
+        return follow(head, name, after, before, watch)

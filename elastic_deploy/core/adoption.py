@@ -43,15 +43,17 @@ def with_replicas(
     fingerprint: str,
 ) -> tuple[DeploymentMemory, list[EventDraft]]:
     """The memory with every replica that is wanted or of which something runs, engines of ours taken over."""
+    parts = index.of_deployment(spec.name)
     known = {replica.id: replica for replica in memory.replicas}
-    new = (wanted | index.running.get(spec.name, set())) - known.keys()
+    new = (wanted | parts.running) - known.keys()
     for replica_id in new:
         known[replica_id] = ReplicaMemory(
             replica_id, generation=memory.generations, engine_ended=memory.generations > 0
         )
     events = []
     adopted = False
-    for replica_id, engines in index.engines.get(spec.name, {}).items():
+    # The blind adopt nothing: what an engine was started for is judged by its group as well.
+    for replica_id, engines in () if index.blind else parts.engines.items():
         replica = known.get(replica_id)
         newest = engines[0] if len(engines) == 1 else max(engines, key=lambda engine: engine.name.generation)
         if replica is not None and newest.name.generation > replica.generation:
@@ -68,7 +70,7 @@ def _adopted(
     spec: DeploymentSpec, replica: ReplicaMemory, engine: EngineSeen, index: Index, now: float, fingerprint: str
 ) -> ReplicaMemory:
     """A replica whose newest engine is one that nobody remembers. One that has ended is no failure of this life."""
-    group = index.group_of(spec.name, replica.id)
+    group = index.of_deployment(spec.name).groups.get(replica.id)
     fits = group is None or len(group.bundle_nodes) == spec.shape.gpus_per_replica
     return replace(
         replica,

@@ -22,32 +22,37 @@ class Condition(StrEnum):
     """The one thing that matters most about a replica now."""
 
     BLIND = "blind"
-    OLDER_ENGINE = "older engine"
-    ENGINE_LEAVING = "engine leaving"
     REPLACED_BY_USER = "replaced by the user"
-    GROUP_ABSENT = "group absent"
-    GROUP_UNFIT = "group unfit"
     GANG_BROKEN = "gang broken"
-    GANG_INCOMPLETE = "gang incomplete"
     ENGINE_ENDED = "engine ended"
-    NODE_SUSPECT = "node suspect"
-    BACKING_OFF = "backing off"
-    EXHAUSTED = "exhausted"
-    ENGINE_DUE = "engine due"
     ENGINE_UNSEEN = "engine unseen"
     ENGINE_WEDGED = "engine wedged"
     ENGINE_SILENT = "engine silent"
     ENGINE_STARTING = "engine starting"
     SERVING = "serving"
+    OLDER_ENGINE = "older engine"
+    ENGINE_LEAVING = "engine leaving"
+    GROUP_ABSENT = "group absent"
+    GROUP_UNFIT = "group unfit"
+    GANG_INCOMPLETE = "gang incomplete"
+    NODE_SUSPECT = "node suspect"
+    BACKING_OFF = "backing off"
+    EXHAUSTED = "exhausted"
+    ENGINE_DUE = "engine due"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of the table."""
+    """One row of the table. `engine`: for replicas that have an engine, for those that have none, or (None) for all."""
 
     condition: Condition
+    engine: bool | None
     holds: Callable[[ReplicaFacts], bool]
     why: str
+
+
+def _always(_: ReplicaFacts) -> bool:
+    return True
 
 
 def _is_suspect(facts: ReplicaFacts) -> bool:
@@ -60,13 +65,7 @@ def _is_suspect(facts: ReplicaFacts) -> bool:
 
 def _is_wedged(facts: ReplicaFacts) -> bool:
     probe = facts.probe
-    return (
-        facts.proven
-        and probe is not None
-        and probe.failures >= facts.spec.canary.failures
-        and not probe.progressing
-        and facts.engine is not None
-    )
+    return probe is not None and probe.failures >= facts.spec.canary.failures and not probe.progressing and facts.proven
 
 
 def _is_silent(facts: ReplicaFacts) -> bool:
@@ -75,79 +74,93 @@ def _is_silent(facts: ReplicaFacts) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(Condition.BLIND, lambda f: bool(f.blind), "an observation failed, and what is unknown is not lost"),
-    Rule(
-        Condition.OLDER_ENGINE,
-        lambda f: bool(f.older) and not f.has_engine,
-        "an engine of another generation may still hold the GPUs",
-    ),
-    Rule(
-        Condition.ENGINE_LEAVING,
-        lambda f: f.memory.engine_ended and not is_gone(f.engine),
-        "the engine is given up, but something of it may still run",
-    ),
+    Rule(Condition.BLIND, None, lambda f: bool(f.blind), "an observation failed, and what is unknown is not lost"),
     Rule(
         Condition.REPLACED_BY_USER,
-        lambda f: f.has_engine and f.memory.fingerprint != f.fingerprint,
+        True,
+        lambda f: f.memory.fingerprint != f.fingerprint,
         "the user changed what this engine was started for",
     ),
     Rule(
         Condition.GANG_BROKEN,
-        lambda f: f.has_engine and (not f.is_whole or f.moved),
+        True,
+        lambda f: not f.is_whole or f.moved,
         "a tensor-parallel engine cannot go on without one of its nodes",
     ),
     Rule(
-        Condition.GROUP_ABSENT,
-        lambda f: f.group is None,
-        "the GPUs have to be reserved together before anything starts",
-    ),
-    Rule(
-        Condition.GROUP_UNFIT,
-        lambda f: not f.fits,
-        "the group was made for another shape",
-    ),
-    Rule(
-        Condition.GANG_INCOMPLETE,
-        lambda f: not f.is_whole or f.moved,
-        "an engine started before its gang is whole would only hold GPUs and fail",
-    ),
-    Rule(
         Condition.ENGINE_ENDED,
-        lambda f: f.has_engine and f.engine is not None and f.engine.state is EngineState.ENDED,
+        True,
+        lambda f: f.engine is not None and f.engine.state is EngineState.ENDED,
         "ended is ended, whatever the engine returned",
     ),
     Rule(
-        Condition.NODE_SUSPECT,
-        lambda f: not f.has_engine and _is_suspect(f),
-        "a node of the gang refuses connections: Ray's verdict comes before a new start",
-    ),
-    Rule(
-        Condition.BACKING_OFF,
-        lambda f: not f.has_engine and f.now < f.memory.retry_at,
-        "an engine that has just failed would fail again at once",
-    ),
-    Rule(
-        Condition.EXHAUSTED,
-        lambda f: not f.has_engine and f.memory.failures >= f.spec.max_engine_failures and not f.others_serve,
-        "an engine that failed so often with all its nodes well will not come up by itself",
-    ),
-    Rule(Condition.ENGINE_DUE, lambda f: not f.has_engine, "the gang is whole and nothing runs in it"),
-    Rule(
         Condition.ENGINE_UNSEEN,
+        True,
         lambda f: f.engine is None and f.now - f.memory.started_at >= APPEAR_WAIT,
         "an engine that was started has not appeared, or has vanished",
     ),
     Rule(
         Condition.ENGINE_WEDGED,
+        True,
         _is_wedged,
         "only a generation proves life, and the engine's own count of tokens stands still",
     ),
-    Rule(Condition.ENGINE_SILENT, _is_silent, "the engine has not generated within its time to start"),
-    Rule(Condition.ENGINE_STARTING, lambda f: not f.proven, "the engine runs and has not generated yet"),
-    Rule(Condition.SERVING, lambda _: True, "the engine has generated"),
+    Rule(Condition.ENGINE_SILENT, True, _is_silent, "the engine has not generated within its time to start"),
+    Rule(Condition.ENGINE_STARTING, True, lambda f: not f.proven, "the engine runs and has not generated yet"),
+    Rule(Condition.SERVING, True, _always, "the engine has generated"),
+    Rule(
+        Condition.OLDER_ENGINE,
+        False,
+        lambda f: bool(f.older),
+        "an engine of another generation may still hold the GPUs",
+    ),
+    Rule(
+        Condition.ENGINE_LEAVING,
+        False,
+        lambda f: not is_gone(f.engine),
+        "the engine is given up, but something of it may still run",
+    ),
+    Rule(
+        Condition.GROUP_ABSENT,
+        False,
+        lambda f: f.group is None,
+        "the GPUs have to be reserved together before anything starts",
+    ),
+    Rule(Condition.GROUP_UNFIT, False, lambda f: not f.fits, "the group was made for another shape"),
+    Rule(
+        Condition.GANG_INCOMPLETE,
+        False,
+        lambda f: not f.is_whole or f.moved,
+        "an engine started before its gang is whole would only hold GPUs and fail",
+    ),
+    Rule(
+        Condition.NODE_SUSPECT,
+        False,
+        _is_suspect,
+        "a node of the gang refuses connections: Ray's verdict comes before a new start",
+    ),
+    Rule(
+        Condition.BACKING_OFF,
+        False,
+        lambda f: f.now < f.memory.retry_at,
+        "an engine that has just failed would fail again at once",
+    ),
+    Rule(
+        Condition.EXHAUSTED,
+        False,
+        lambda f: f.memory.failures >= f.spec.max_engine_failures and not f.others_serve,
+        "an engine that failed so often with all its nodes well will not come up by itself",
+    ),
+    Rule(Condition.ENGINE_DUE, False, _always, "the gang is whole and nothing runs in it"),
 )
+
+_WITH_ENGINE = tuple(rule for rule in RULES if rule.engine is not False)
+_WITHOUT_ENGINE = tuple(rule for rule in RULES if rule.engine is not True)
 
 
 def classify(facts: ReplicaFacts) -> Rule:
-    """The first rule that holds for a replica; the last one always does."""
-    return next(rule for rule in RULES if rule.holds(facts))
+    """The first rule that holds for a replica; the last one, with an engine or without, always does."""
+    for rule in _WITH_ENGINE if facts.has_engine else _WITHOUT_ENGINE:
+        if rule.holds(facts):
+            return rule
+    raise AssertionError("the last rule always holds")

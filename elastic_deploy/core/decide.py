@@ -65,7 +65,7 @@ def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[
     specs = {d.name: d for d in spec.deployments}
     remembered = {d.name: d for d in memory.deployments}
     steps = []
-    for name in sorted({*specs, *remembered, *index.running}):
+    for name in sorted({*specs, *remembered, *_running(index)}):
         if name in specs:
             steps.append(step(specs[name], remembered.get(name), index, now))
             continue
@@ -74,6 +74,11 @@ def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[
         if wound_up.memory.replicas:
             steps.append(wound_up)
     return steps
+
+
+def _running(index: Index) -> list[str]:
+    """Deployments of which a group or an engine is left."""
+    return [name for name, parts in index.deployments.items() if parts.running]
 
 
 def _unwanted(memory: DeploymentMemory) -> DeploymentSpec:

@@ -6,14 +6,13 @@
 from dataclasses import dataclass, replace
 
 from elastic_deploy.core.adoption import take_up, with_replicas
-from elastic_deploy.core.classify import Condition
 from elastic_deploy.core.facts import Index, facts_of
 from elastic_deploy.core.giving_up import failure_of
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.replica import leave
 from elastic_deploy.core.replica import step as step_replica
 from elastic_deploy.core.replica_step import ReplicaStep
-from elastic_deploy.model.action import Action, Backend, RouteEntry
+from elastic_deploy.model.action import Action, RouteEntry
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
 from elastic_deploy.model.phase import Phase
@@ -63,7 +62,7 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     return DeploymentStep(
         after,
         spec.shape.gpus if asks else 0,
-        _route(spec, steps, index, Phase(after.phase)) if spec.wanted else None,
+        _route(spec, after, steps) if spec.wanted else None,
         tuple(action for s in steps for action in s.actions),
         (*events, *turned),
         min(wakes, default=None),
@@ -129,11 +128,6 @@ def _with_phase(
     return replace(after, phase=phase.value), (event,)
 
 
-def _route(spec: DeploymentSpec, steps: list[ReplicaStep], index: Index, phase: Phase) -> RouteEntry:
-    backends = []
-    for s in steps:
-        if s.memory is not None and s.condition is Condition.SERVING:
-            for engine in index.engines_of(spec.name, s.memory.id):
-                if engine.name.generation == s.memory.generation and engine.address:
-                    backends.append(Backend(engine.name, engine.address))
-    return RouteEntry(spec.served_model_name, spec.name, tuple(backends), f"{spec.name} is {phase}")
+def _route(spec: DeploymentSpec, memory: DeploymentMemory, steps: list[ReplicaStep]) -> RouteEntry:
+    backends = tuple([s.backend for s in steps if s.backend is not None])
+    return RouteEntry(spec.served_model_name, spec.name, backends, f"{spec.name} is {memory.phase}")

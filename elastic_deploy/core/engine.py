@@ -9,7 +9,7 @@ from elastic_deploy.core.backoff import STABLE, pause
 from elastic_deploy.core.classify import VERDICT_WAIT, Rule
 from elastic_deploy.core.facts import ReplicaFacts
 from elastic_deploy.core.replica_step import ReplicaStep, ending, engine_event, outage_of
-from elastic_deploy.model.action import StartEngine
+from elastic_deploy.model.action import Backend, StartEngine
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import Outage, Recovery
@@ -120,9 +120,10 @@ def _failed(facts: ReplicaFacts, rule: Rule, cause: str, words: str, hopeless: b
 
 def serve(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     """Let it serve; say so once, and close the outage that this ends."""
-    memory = facts.memory
+    memory, found = facts.memory, facts.engine
+    backend = Backend(found.name, found.address) if found is not None and found.address else None
     if memory.proven_at is not None and memory.outage is None:
-        return ReplicaStep(rule.condition, memory)
+        return ReplicaStep(rule.condition, memory, backend=backend)
     seen = facts.probe.proven_at if facts.probe else None
     proven_at = max(memory.started_at, memory.proven_at or seen or facts.now)
     if memory.adopted:
@@ -134,9 +135,9 @@ def serve(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
         event = engine_event(facts, "engine.ready", message, str(facts.name), seconds=took)
     remembered = replace(memory, proven_at=proven_at, ever_ready=True, outage=None)
     if memory.outage is None:
-        return ReplicaStep(rule.condition, remembered, events=(event,))
+        return ReplicaStep(rule.condition, remembered, events=(event,), backend=backend)
     recovery, recovered = _recovered(facts, memory.outage, proven_at)
-    return ReplicaStep(rule.condition, remembered, events=(event, recovered), recovery=recovery)
+    return ReplicaStep(rule.condition, remembered, (), (event, recovered), recovery, backend=backend)
 
 
 def _recovered(facts: ReplicaFacts, outage: Outage, proven_at: float) -> tuple[Recovery, EventDraft]:

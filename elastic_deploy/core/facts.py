@@ -5,7 +5,7 @@ joins it with each replica.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elastic_deploy.model.memory import ReplicaMemory
 from elastic_deploy.model.names import EngineName, GroupName
@@ -28,56 +28,58 @@ def is_gone(engine: EngineSeen | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """What was seen of one deployment, by replica. `running` names those of which a group or engine is left."""
+
+    groups: dict[str, GroupSeen] = field(default_factory=dict)
+    engines: dict[str, list[EngineSeen]] = field(default_factory=dict)
+    probes: dict[str, list[ProbeSeen]] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
+
+
+NOTHING = Parts()
+"""What was seen of a deployment of which there is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """The snapshot by deployment and replica.
 
     `blind` says which reading failed, if one did. `dead` and `suspect` hold the nodes that are not well, by Ray's id:
-    the only ones that a replica has to know of. `running` names the replicas of which a group or engine is left.
+    the only ones that a replica has to know of.
     """
 
     snapshot: Snapshot
     blind: str
     dead: dict[str, NodeSeen]
     suspect: dict[str, NodeSeen]
-    groups: dict[str, dict[str, GroupSeen]]
-    engines: dict[str, dict[str, list[EngineSeen]]]
-    probes: dict[str, dict[str, list[ProbeSeen]]]
-    running: dict[str, set[str]]
+    deployments: dict[str, Parts]
 
-    def group_of(self, deployment: str, replica: str) -> GroupSeen | None:
-        """The placement group of one replica, if it stands."""
-        return self.groups.get(deployment, {}).get(replica)
-
-    def engines_of(self, deployment: str, replica: str) -> list[EngineSeen]:
-        """Every engine actor of one replica that Ray knows, of all generations."""
-        return self.engines.get(deployment, {}).get(replica, [])
+    def of_deployment(self, name: str) -> Parts:
+        """What was seen of one deployment."""
+        return self.deployments.get(name, NOTHING)
 
     @staticmethod
     def of(snapshot: Snapshot) -> "Index":
         """The index of a snapshot."""
-        dead: dict[str, NodeSeen] = {}
-        suspect: dict[str, NodeSeen] = {}
-        for node in snapshot.nodes.value or ():
-            if node.state is NodeState.DEAD:
-                dead[node.ray_id] = node
-            elif node.suspect:
-                suspect[node.ray_id] = node
-        dead.pop("", None)  # a launch that was given up has never been a member of anything
-        groups: dict[str, dict[str, GroupSeen]] = defaultdict(dict)
-        running: dict[str, set[str]] = defaultdict(set)
+        nodes = snapshot.nodes.value or ()
+        # A launch that was given up has no Ray id, and has never been a member of anything.
+        dead = {node.ray_id: node for node in nodes if node.state is NodeState.DEAD and node.ray_id}
+        suspect = {node.ray_id: node for node in nodes if node.suspect and node.state is not NodeState.DEAD}
+        deployments: defaultdict[str, Parts] = defaultdict(Parts)
         for group in snapshot.groups.value or ():
             if group.state is not GroupState.REMOVED:
-                groups[group.name.deployment][group.name.replica] = group
-                running[group.name.deployment].add(group.name.replica)
-        engines: dict[str, dict[str, list[EngineSeen]]] = defaultdict(lambda: defaultdict(list))
+                parts = deployments[group.name.deployment]
+                parts.groups[group.name.replica] = group
+                parts.running.add(group.name.replica)
         for engine in snapshot.engines.value or ():
-            engines[engine.name.deployment][engine.name.replica].append(engine)
+            parts = deployments[engine.name.deployment]
+            parts.engines.setdefault(engine.name.replica, []).append(engine)
             if not is_gone(engine):
-                running[engine.name.deployment].add(engine.name.replica)
-        probes: dict[str, dict[str, list[ProbeSeen]]] = defaultdict(lambda: defaultdict(list))
+                parts.running.add(engine.name.replica)
         for probe in snapshot.probes:
-            probes[probe.name.deployment][probe.name.replica].append(probe)
-        return Index(snapshot, _blindness(snapshot), dead, suspect, groups, engines, probes, running)
+            deployments[probe.name.deployment].probes.setdefault(probe.name.replica, []).append(probe)
+        return Index(snapshot, _blindness(snapshot), dead, suspect, dict(deployments))
 
 
 def _blindness(snapshot: Snapshot) -> str:
@@ -98,7 +100,7 @@ class ReplicaFacts:
     spec: DeploymentSpec
     fingerprint: str
     memory: ReplicaMemory
-    blind: str = ""
+    index: Index
     others_serve: bool = False
     group: GroupSeen | None = None
     engine: EngineSeen | None = None
@@ -107,6 +109,11 @@ class ReplicaFacts:
     lost_nodes: tuple[NodeSeen, ...] = ()
     dead_members: tuple[NodeSeen, ...] = ()
     suspect_nodes: tuple[NodeSeen, ...] = ()
+
+    @property
+    def blind(self) -> str:
+        """Which reading failed, if one did."""
+        return self.index.blind
 
     @property
     def name(self) -> EngineName:
@@ -125,7 +132,9 @@ class ReplicaFacts:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Ray's ids of the nodes on which something of this replica may run."""
+        """Ray's ids of the nodes on which something of this replica may run: all, where nobody knows where it was."""
+        if self.group is None and not self.memory.members:
+            return tuple(sorted(node.ray_id for node in self.index.snapshot.nodes.value or () if node.ray_id))
         placed = set(self.group.bundle_nodes) if self.group else set()
         placed |= {engine.node for engine in (self.engine, *self.older) if engine}
         placed |= set(self.memory.members) - {node.ray_id for node in self.dead_members}
@@ -163,32 +172,36 @@ def facts_of(
     others_serve: bool = False,
 ) -> ReplicaFacts:
     """Join what is known of one replica. `fingerprint` is the spec's, made once for all of its replicas."""
-    group = index.group_of(spec.name, memory.id)
+    parts = index.of_deployment(spec.name)
+    group = parts.groups.get(memory.id)
     current, older = None, []
-    for engine in index.engines_of(spec.name, memory.id):
+    for engine in parts.engines.get(memory.id, ()):
         if engine.name.generation == memory.generation:
             current = engine
         elif not is_gone(engine):
             older.append(engine)
-    probes = index.probes.get(spec.name, {}).get(memory.id, ())
-    members = group.bundle_nodes if group else ()
+    probe = None
+    for candidate in parts.probes.get(memory.id, ()):
+        if candidate.name.generation == memory.generation:
+            probe = candidate
+    placed = group.bundle_nodes if group else ()
     return ReplicaFacts(
         now,
         spec,
         spec.fingerprint if fingerprint is None else fingerprint,
         memory,
-        index.blind,
+        index,
         others_serve,
         group,
         current,
         tuple(older),
-        next((probe for probe in probes if probe.name.generation == memory.generation), None),
-        _among(members, index.dead),
-        _among(memory.members, index.dead),
-        _among(members, index.suspect),
+        probe,
+        _among(placed, index.dead) if index.dead else (),
+        _among(memory.members, index.dead) if index.dead else (),
+        _among(placed, index.suspect) if index.suspect else (),
     )
 
 
 def _among(ray_ids: tuple[str, ...], unwell: dict[str, NodeSeen]) -> tuple[NodeSeen, ...]:
     """The nodes with these ids that are not well, each once."""
-    return tuple(unwell[ray_id] for ray_id in dict.fromkeys(ray_ids) if ray_id in unwell) if unwell else ()
+    return tuple(unwell[ray_id] for ray_id in dict.fromkeys(ray_ids) if ray_id in unwell)

@@ -13,9 +13,9 @@ from elastic_deploy.model.action import (
     StartEngine,
 )
 from elastic_deploy.model.memory import Memory
-from elastic_deploy.model.names import EngineName
+from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.phase import TRANSITIONS, Phase
-from elastic_deploy.model.snapshot import EngineState, GroupState, Snapshot
+from elastic_deploy.model.snapshot import EngineSeen, EngineState, GroupState, Snapshot
 from elastic_deploy.model.spec import ClusterSpec
 
 ACTS = (CreatePlacementGroup, RemovePlacementGroup, StartEngine, EndEngine)
@@ -98,20 +98,24 @@ def _ends_no_healthy_engine(spec: ClusterSpec, index: Index, memory: Memory, dec
     return broken
 
 
+def _engines(index: Index, name: GroupName) -> list[EngineSeen]:
+    return index.of_deployment(name.deployment).engines.get(name.replica, [])
+
+
 def _bundle_nodes(index: Index, name: EngineName) -> tuple[str, ...]:
-    group = index.group_of(name.deployment, name.replica)
+    group = index.of_deployment(name.deployment).groups.get(name.replica)
     return group.bundle_nodes if group else ()
 
 
 def _is_well(index: Index, name: EngineName, canary_failures: int) -> bool:
-    group = index.group_of(name.deployment, name.replica)
+    group = index.of_deployment(name.deployment).groups.get(name.replica)
     whole = (
         group is not None
         and group.state is GroupState.CREATED
         and not any(ray_id in index.dead for ray_id in group.bundle_nodes)
     )
-    engine = next((e for e in index.engines_of(name.deployment, name.replica) if e.name == name), None)
-    probes = index.probes.get(name.deployment, {}).get(name.replica, ())
+    engine = next((e for e in _engines(index, name.group) if e.name == name), None)
+    probes = index.of_deployment(name.deployment).probes.get(name.replica, ())
     probe = next((p for p in probes if p.name == name), None)
     answers = probe is None or probe.failures < canary_failures or probe.progressing
     return whole and engine is not None and engine.state is EngineState.RUNNING and answers
@@ -121,10 +125,10 @@ def _starts_one_engine_in_a_whole_group(index: Index, decision: Decision) -> lis
     broken = []
     started = [action.name for action in decision.actions if isinstance(action, StartEngine)]
     for name in started:
-        group = index.group_of(name.deployment, name.replica)
+        group = index.of_deployment(name.deployment).groups.get(name.replica)
         if group is None or group.state is not GroupState.CREATED:
             broken.append(f"starts {name} though its group is not whole")
-        if any(not is_gone(engine) for engine in index.engines_of(name.deployment, name.replica)):
+        if any(not is_gone(engine) for engine in _engines(index, name.group)):
             broken.append(f"starts {name} though an older engine may still run")
     if len({name.group for name in started}) < len(started):
         broken.append("starts two engines in one group")
@@ -135,6 +139,5 @@ def _removes_no_group_in_use(index: Index, decision: Decision) -> list[str]:
     return [
         f"removes {action.name} though an engine may still run in it"
         for action in decision.actions
-        if isinstance(action, RemovePlacementGroup)
-        and any(not is_gone(e) for e in index.engines_of(action.name.deployment, action.name.replica))
+        if isinstance(action, RemovePlacementGroup) and any(not is_gone(e) for e in _engines(index, action.name))
     ]

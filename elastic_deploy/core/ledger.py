@@ -3,14 +3,18 @@
 Pure; called by the supervisor before each decision, so that a decision's event can name what led to it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.names import GroupName
-from elastic_deploy.model.snapshot import GroupState, LaunchFailure, NodeSeen, NodeState, Snapshot
+from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, NodeSeen, NodeState, Snapshot
 
 DEAD_NODES_SHOWN = 600.0
 """Seconds for which `status` goes on naming a dead node: long enough to look after an alarm."""
+
+REFUSAL_TOLD_AGAIN = 60.0
+"""Seconds between events of one kind of refused launch, which the autoscaler tries again every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,16 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What was last known of every node and group, of refused launches, and of the autoscaler's monitor."""
+    """What was last known of every node and group, of refused launches, and of the autoscaler's monitor.
+
+    `launch_failures` are the latest told of each kind; `refused_at` is when the latest was, told or not.
+    """
 
     nodes: tuple[NodeRecord, ...] = ()
     groups: tuple[GroupRecord, ...] = ()
     launch_failures: tuple[LaunchFailure, ...] = ()
     monitor_alive: bool | None = None
+    refused_at: float = 0.0
 
 
 _WORDS = {
@@ -49,8 +57,20 @@ _WORDS = {
     NodeState.DEAD: ("node.lost", "is lost"),
 }
 
+_CURRENT = {
+    NodeState.DEAD: 0,
+    NodeState.ASKED: 1,
+    NodeState.LAUNCHING: 2,
+    NodeState.DRAINING: 3,
+    NodeState.JOINED: 3,
+}
+"""Which of several sightings of one node holds: the autoscaler's are some seconds old, and Ray lists the dead too."""
 
-def _node_event(node: NodeSeen) -> EventDraft:
+
+def _node_event(node: NodeSeen) -> EventDraft | None:
+    """What is told of a node that has come into its state; nothing of the head, on which all this runs."""
+    if node.is_head:
+        return None
     kind, words = _WORDS[node.state]
     gpus = f", {node.gpus} GPU{'s' if node.gpus != 1 else ''}" if node.gpus else ""
     detail = f": {node.detail}" if node.detail else "."
@@ -63,69 +83,116 @@ def _node_event(node: NodeSeen) -> EventDraft:
     )
 
 
+def _sightings(ledger: Ledger, nodes: Iterable[NodeSeen]) -> dict[str, NodeSeen]:
+    """The nodes by id. Machines that keep their id when their raylet is started again are seen more than once."""
+    known = {record.node.id: record.node.ray_id for record in ledger.nodes}
+    found: dict[str, NodeSeen] = {}
+    for node in nodes:
+        other = found.get(node.id)
+        if other is None or _currency(node, known) > _currency(other, known):
+            found[node.id] = node
+    return found
+
+
+def _currency(node: NodeSeen, known: dict[str, str]) -> tuple[int, bool]:
+    return _CURRENT[node.state], node.ray_id == known.get(node.id)
+
+
 def _nodes(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[NodeRecord, ...], list[EventDraft]]:
     if snapshot.nodes.value is None:
         return ledger.nodes, []
     old = {record.node.id: record for record in ledger.nodes}
     records, events = [], []
-    for node in snapshot.nodes.value:
+    for node in _sightings(ledger, snapshot.nodes.value).values():
         before = old.pop(node.id, None)
-        if before is not None and before.node.state is node.state:
+        reborn = before is not None and _is_up(before.node) and _is_up(node) and before.node.ray_id != node.ray_id
+        if before is not None and before.node.state is node.state and not reborn:
             records.append(before if before.node == node else replace(before, node=node))
             continue
         if before is None and node.state is NodeState.DEAD:
             continue  # it died before anyone looked: nothing was lost that this journal knew of
         records.append(NodeRecord(node, snapshot.at))
-        if not node.is_head:
-            events.append(_node_event(node))
+        if before is not None and reborn:
+            events.append(_node_event(_dead(before.node, "its raylet ended, and another has been started on it")))
+        events.append(_node_event(node))
     for record in old.values():
-        if record.node.state in (NodeState.JOINED, NodeState.DRAINING):
-            gone = replace(record.node, state=NodeState.DEAD, detail="it has left Ray's list of nodes")
+        if _is_up(record.node):
+            gone = _dead(record.node, "it has left Ray's list of nodes")
             records.append(NodeRecord(gone, snapshot.at))
             events.append(_node_event(gone))
         elif record.node.state is NodeState.DEAD:
             records.append(record)
     shown = [r for r in records if r.node.state is not NodeState.DEAD or snapshot.at - r.since < DEAD_NODES_SHOWN]
-    return tuple(shown), events
+    return tuple(shown), [event for event in events if event is not None]
 
 
-def _groups(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[GroupRecord, ...], list[EventDraft]]:
+def _is_up(node: NodeSeen) -> bool:
+    return node.state in (NodeState.JOINED, NodeState.DRAINING)
+
+
+def _dead(node: NodeSeen, detail: str) -> NodeSeen:
+    return replace(node, state=NodeState.DEAD, detail=detail, suspect=False)
+
+
+def _groups(
+    ledger: Ledger, snapshot: Snapshot, nodes: tuple[NodeRecord, ...]
+) -> tuple[tuple[GroupRecord, ...], list[EventDraft]]:
     if snapshot.groups.value is None:
         return ledger.groups, []
     old = {record.id: record for record in ledger.groups}
+    dead = {record.node.ray_id: record.node.id for record in nodes if record.node.state is NodeState.DEAD}
     records, events = [], []
     for group in snapshot.groups.value:
+        if group.state is GroupState.REMOVED:
+            continue
         before = old.get(group.id)
         if before is not None and before.state is group.state:
             records.append(before)
             continue
-        if group.state is not GroupState.REMOVED:
-            records.append(GroupRecord(group.name, group.id, group.state, snapshot.at))
+        records.append(GroupRecord(group.name, group.id, group.state, snapshot.at))
         if before is not None and group.state is GroupState.RESCHEDULING:
-            message = f"The placement group of {group.name.deployment}/{group.name.replica} has lost a node: Ray places it anew."
-            names = (group.name.deployment, group.name.replica)
-            events.append(EventDraft("group.rescheduling", message, *names, subject=str(group.name)))
+            events.append(_group_event(group, dead))
     return tuple(records), events
 
 
-def _launches(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[LaunchFailure, ...], list[EventDraft]]:
-    latest = max((failure.at for failure in ledger.launch_failures), default=0.0)
-    fresh = [failure for failure in snapshot.launch_failures if failure.at > latest]
+def _group_event(group: GroupSeen, dead: dict[str, str]) -> EventDraft:
+    name = group.name
+    lost = next((dead[ray_id] for ray_id in group.bundle_nodes if ray_id in dead), "")
+    return EventDraft(
+        "group.rescheduling",
+        f"The placement group of {name.deployment}/{name.replica} has lost a node: Ray places it anew.",
+        name.deployment,
+        name.replica,
+        subject=str(name),
+        because=f"node:{lost}" if lost else "",
+    )
+
+
+def _launches(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[LaunchFailure, ...], float, list[EventDraft]]:
+    """The refusals told of late, when the latest was, and an event for each that has to be told now.
+
+    One kind is a node type and a code: in the words that come with it the cloud may number its answers.
+    """
+    fresh = sorted((f for f in snapshot.launch_failures if f.at > ledger.refused_at), key=lambda f: f.at)
+    told = {(f.node_type, f.code): f for f in ledger.launch_failures if snapshot.at - f.at < REFUSAL_TOLD_AGAIN}
     events = []
-    told = {(f.node_type, f.code, f.message) for f in ledger.launch_failures if snapshot.at - f.at < 60}
     for failure in fresh:
-        if (failure.node_type, failure.code, failure.message) in told:
-            continue  # the autoscaler tries again every few seconds: one event a minute tells as much
-        told.add((failure.node_type, failure.code, failure.message))
-        message = (
-            f"The launch of {failure.count} {failure.node_type} was refused with {failure.code}: {failure.message}"
-        )
-        data = {"code": failure.code, "node_type": failure.node_type, "count": failure.count}
-        events.append(
-            EventDraft("launch.failed", message, subject=f"launch:{failure.node_type}", because="request", data=data)
-        )
-    kept = [f for f in (*ledger.launch_failures, *fresh) if snapshot.at - f.at < DEAD_NODES_SHOWN]
-    return tuple(kept[-50:]), events
+        before = told.get((failure.node_type, failure.code))
+        if before is None or failure.at - before.at >= REFUSAL_TOLD_AGAIN:
+            told[failure.node_type, failure.code] = failure
+            events.append(_launch_event(failure))
+    return tuple(told.values()), fresh[-1].at if fresh else ledger.refused_at, events
+
+
+def _launch_event(failure: LaunchFailure) -> EventDraft:
+    nodes = f"{failure.count} {failure.node_type} node{'' if failure.count == 1 else 's'}"
+    return EventDraft(
+        "launch.failed",
+        f"The launch of {nodes} was refused with {failure.code}: {failure.message}",
+        subject=f"launch:{failure.node_type}",
+        because="request",
+        data={"code": failure.code, "node_type": failure.node_type, "count": failure.count},
+    )
 
 
 def _monitor(ledger: Ledger, snapshot: Snapshot) -> tuple[bool | None, list[EventDraft]]:
@@ -144,8 +211,8 @@ def _monitor(ledger: Ledger, snapshot: Snapshot) -> tuple[bool | None, list[Even
 def advance(ledger: Ledger, snapshot: Snapshot) -> tuple[Ledger, tuple[EventDraft, ...]]:
     """The ledger after a snapshot, and what has changed since the one before. What is unknown has not changed."""
     nodes, node_events = _nodes(ledger, snapshot)
-    groups, group_events = _groups(ledger, snapshot)
-    failures, launch_events = _launches(ledger, snapshot)
+    groups, group_events = _groups(ledger, snapshot, nodes)
+    failures, refused_at, launch_events = _launches(ledger, snapshot)
     monitor_alive, monitor_events = _monitor(ledger, snapshot)
-    after = Ledger(nodes, groups, failures, monitor_alive)
+    after = Ledger(nodes, groups, failures, monitor_alive, refused_at)
     return after, (*launch_events, *monitor_events, *node_events, *group_events)

@@ -20,8 +20,8 @@ def deadline_passed(spec: DeploymentSpec, memory: DeploymentMemory, now: float) 
 
 
 def is_overdue(spec: DeploymentSpec, memory: DeploymentMemory, replica: ReplicaMemory, now: float) -> bool:
-    """Whether a replica that does not serve can no longer be said to be on its way, though it is still tried."""
-    if replica.serves:
+    """Whether a replica that has never served can no longer be said to be on its way, though it is still tried."""
+    if replica.ever_ready:
         return False
     if replica.failures >= spec.max_engine_failures:
         return True

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from elastic_deploy.core.classify import Condition
 from elastic_deploy.core.facts import ReplicaFacts, is_gone
-from elastic_deploy.model.action import Action, EndEngine
+from elastic_deploy.model.action import Action, Backend, EndEngine
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import Outage, Recovery, ReplicaMemory
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStep:
-    """What one step of a replica came to. `memory` is None once nothing of it is left."""
+    """What one step of a replica came to. `memory` is None once nothing of it is left; `backend` serves."""
 
     condition: Condition
     memory: ReplicaMemory | None
@@ -22,6 +22,7 @@ class ReplicaStep:
     events: tuple[EventDraft, ...] = ()
     recovery: Recovery | None = None
     wake_at: float | None = None
+    backend: Backend | None = None
 
 
 def group_event(facts: ReplicaFacts, kind: str, message: str, because: str = "") -> EventDraft:

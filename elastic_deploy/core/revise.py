@@ -3,14 +3,12 @@
 Pure; called by the supervisor for `apply`, `compare` and `stop`.
 """
 
+import shlex
 from dataclasses import replace
 
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.memory import DeploymentMemory
 from elastic_deploy.model.spec import DeploymentSpec
-
-ENGINE_FIELDS = ("model", "served_model_name", "tensor_parallel", "pipeline_parallel", "engine_arguments")
-"""What an engine is started with: a change of any of these replaces running engines."""
 
 
 def _described(spec: DeploymentSpec) -> dict[str, str]:
@@ -22,7 +20,7 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "tensor_parallel": str(shape.tensor_parallel),
         "pipeline_parallel": str(shape.pipeline_parallel),
         "replicas": str(shape.replicas),
-        "engine_arguments": " ".join(spec.engine_arguments) or "(none)",
+        "engine_arguments": shlex.join(spec.engine_arguments) or "(none)",
         "wait_timeout": format_duration(spec.wait_timeout),
         "engine_start_timeout": format_duration(spec.engine_start_timeout),
         "canary_period": format_duration(spec.canary.period),
@@ -46,7 +44,5 @@ def revised(old: DeploymentSpec | None, memory: DeploymentMemory | None, wish: D
     """
     if old is None:
         return replace(wish, revision=(memory.revision if memory else 0) + 1, wanted=True)
-    before, after = _described(old), _described(wish)
-    same_engine = all(before[name] == after[name] for name in ENGINE_FIELDS)
-    alive = old.wanted and (memory is None or memory.failure is None)
-    return replace(wish, revision=old.revision if same_engine and alive else old.revision + 1, wanted=True)
+    goes_on = old.wanted and (memory is None or memory.failure is None) and old.fingerprint == wish.fingerprint
+    return replace(wish, revision=old.revision if goes_on else old.revision + 1, wanted=True)

@@ -1,16 +1,26 @@
-"""The status document of the contract, from values alone; called by the supervisor, printed by `cli.render`."""
+"""The status document of the contract, from values alone; called by the supervisor, printed by `cli.render`.
 
+A deployment has three keys more than the contract names, for the `up` that waits for it and for `status`'s page:
+`failure` (`{"kind", "message"}`, or null), `deadline` (when its wait is over, or null) and `model_source` (where its
+weights come from). `api_key_file` is left empty: only the user's machine knows it.
+"""
+
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 from elastic_deploy.core.explain import reason
 from elastic_deploy.core.ledger import Ledger, NodeRecord
-from elastic_deploy.core.phase import replica_phase
+from elastic_deploy.core.phase import phase_of, replica_phase
+from elastic_deploy.core.tally import tally
 from elastic_deploy.model.memory import DeploymentMemory, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
 from elastic_deploy.model.phase import Phase
-from elastic_deploy.model.snapshot import GroupSeen, NodeState, Snapshot
-from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
+from elastic_deploy.model.snapshot import GroupSeen, GroupState, NodeState, Snapshot
+from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, OnFailure
+
+ABSENT = "ABSENT"
+"""The state of a placement group that does not exist: the one word here that is not Ray's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +33,60 @@ class ClusterFacts:
     endpoint: str
 
 
-def _placed(snapshot: Snapshot) -> dict[GroupName, GroupSeen]:
-    return {group.name: group for group in snapshot.groups.value or ()}
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What was observed, as the document needs it. `names` has the ids that people know by Ray's."""
+
+    facts: ClusterFacts
+    snapshot: Snapshot
+    groups: dict[GroupName, GroupSeen]
+    names: dict[str, str]
+    now: float
 
 
-def _node(record: NodeRecord, bundles: dict[str, list[str]]) -> dict[str, Any]:
+def status_document(
+    spec: ClusterSpec, memory: Memory, ledger: Ledger, snapshot: Snapshot, facts: ClusterFacts, now: float
+) -> dict[str, Any]:
+    """The document that `elastic-deploy status -o json` prints. Times are seconds since the epoch."""
+    # Ray's table keeps groups that were removed, beside those of the same name that took their place.
+    groups = {group.name: group for group in snapshot.groups.value or () if group.state is not GroupState.REMOVED}
+    names = {record.node.ray_id: record.node.id for record in ledger.nodes if record.node.ray_id}
+    world = _World(facts, snapshot, groups, names, now)
+    remembered = {deployment.name: deployment for deployment in memory.deployments}
+    bundles = _bundles(groups)
+    return {
+        "cluster": {
+            "name": facts.name,
+            "provider": facts.provider,
+            "head_address": facts.head_address,
+            "nodes": [_node(record, bundles.get(record.node.ray_id, {})) for record in ledger.nodes],
+        },
+        "request": {
+            "bundles": [{"resources": dict(b.resources), "count": b.count} for b in memory.request or ()],
+            "sent_at": memory.request_sent_at or None,
+        },
+        "deployments": [_deployment(d, remembered.get(d.name), world) for d in spec.deployments],
+    }
+
+
+def _bundles(groups: dict[GroupName, GroupSeen]) -> dict[str, dict[str, int]]:
+    """How many bundles of which replica each node holds, by Ray's id."""
+    held: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for name, group in groups.items():
+        for ray_id in group.bundle_nodes:
+            held[ray_id][f"{name.deployment}/{name.replica}"] += 1
+    return held
+
+
+def _node(record: NodeRecord, bundles: dict[str, int]) -> dict[str, Any]:
     node = record.node
-    placed = bundles.get(node.ray_id, []) if node.state is NodeState.JOINED else []
-    counts = ", ".join(f"{placed.count(owner)} of {owner}" for owner in sorted(set(placed)))
-    detail = "head" if node.is_head else f"bundles: {counts}" if counts else node.detail
+    detail = node.detail
+    if node.is_head:
+        detail = "head"
+    elif node.suspect:
+        detail = "refuses connections; Ray has not declared it dead"
+    elif bundles and node.state is not NodeState.DEAD:
+        detail = "bundles: " + ", ".join(f"{count} of {owner}" for owner, count in sorted(bundles.items()))
     return {
         "id": node.id,
         "type": node.type,
@@ -42,82 +97,53 @@ def _node(record: NodeRecord, bundles: dict[str, list[str]]) -> dict[str, Any]:
     }
 
 
-def _replica(
-    deployment: str, replica: ReplicaMemory, phase: Phase, groups: dict[GroupName, GroupSeen], names: dict[str, str]
-) -> dict[str, Any]:
-    group = groups.get(GroupName(deployment, replica.id))
-    return {
-        "id": replica.id,
-        "phase": phase.value,
-        "generation": replica.generation,
-        "placement_group": {"id": group.id, "state": group.state.value} if group else {"id": "", "state": "ABSENT"},
-        "nodes": sorted({names.get(ray_id, ray_id) for ray_id in group.bundle_nodes if ray_id}) if group else [],
-    }
-
-
-def _deployment(
-    spec: DeploymentSpec,
-    memory: DeploymentMemory | None,
-    snapshot: Snapshot,
-    facts: ClusterFacts,
-    names: dict[str, str],
-    now: float,
-) -> dict[str, Any]:
-    groups = _placed(snapshot)
-    phase = Phase(memory.phase) if memory and memory.phase else Phase.WAITING
-    replicas = memory.replicas if memory else ()
+def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _World) -> dict[str, Any]:
+    phase = phase_of(spec, memory, world.now) if memory else Phase.WAITING
     ended = phase if phase in (Phase.STOPPED, Phase.FAILED) else None
-    own = [group for name, group in groups.items() if name.deployment == spec.name]
-    waiting = memory is not None and phase is Phase.WAITING and spec.wait_timeout is not None
+    asks = ended is None or (ended is Phase.FAILED and spec.on_failure is OnFailure.KEEP)
+    failure = memory.failure if memory else None
     return {
         "name": spec.name,
         "model": spec.served_model_name,
         "phase": phase.value,
-        "reason": reason(spec, memory, snapshot, now),
-        "endpoint": facts.endpoint,
+        "reason": reason(spec, memory, world.snapshot, world.now),
+        "endpoint": world.facts.endpoint,
         "api_key_file": "",
         "gpus": {
-            "requested": spec.shape.gpus if ended is None else 0,
-            "placed": sum(1 for group in own for ray_id in group.bundle_nodes if ray_id),
+            "requested": spec.shape.gpus if asks else 0,
+            "placed": tally(spec, world.snapshot).placed,
         },
         "shape": {
             "tensor_parallel": spec.shape.tensor_parallel,
             "pipeline_parallel": spec.shape.pipeline_parallel,
             "replicas": spec.shape.replicas,
         },
-        "replicas": [_replica(spec.name, r, ended or replica_phase(r), groups, names) for r in replicas],
-        "recoveries": [
-            {"started_at": r.started_at, "cause": r.cause, "seconds": round(r.seconds, 3)}
-            for r in (memory.recoveries if memory else ())
+        "replicas": [
+            _replica(spec.name, replica, ended or replica_phase(replica), world)
+            for replica in (memory.replicas if memory else ())
         ],
-        "failure": {"kind": memory.failure.kind.value, "message": memory.failure.message}
-        if memory and memory.failure
-        else None,
-        "deadline": memory.waiting_since + spec.wait_timeout if memory and waiting and spec.wait_timeout else None,
+        "recoveries": [
+            {"started_at": recovery.started_at, "cause": recovery.cause, "seconds": round(recovery.seconds, 3)}
+            for recovery in (memory.recoveries if memory else ())
+        ],
+        "failure": {"kind": failure.kind.value, "message": failure.message} if failure else None,
+        "deadline": _deadline(spec, memory) if phase is Phase.WAITING else None,
         "model_source": spec.model,
     }
 
 
-def status_document(
-    spec: ClusterSpec, memory: Memory, ledger: Ledger, snapshot: Snapshot, facts: ClusterFacts, now: float
-) -> dict[str, Any]:
-    """The document that `elastic-deploy status -o json` prints, but for what only the user's machine knows."""
-    names = {record.node.ray_id: record.node.id for record in ledger.nodes if record.node.ray_id}
-    bundles: dict[str, list[str]] = {}
-    for name, group in _placed(snapshot).items():
-        for ray_id in group.bundle_nodes:
-            bundles.setdefault(ray_id, []).append(f"{name.deployment}/{name.replica}")
-    remembered = {deployment.name: deployment for deployment in memory.deployments}
+def _deadline(spec: DeploymentSpec, memory: DeploymentMemory | None) -> float | None:
+    if memory is None or spec.wait_timeout is None:
+        return None
+    return memory.waiting_since + spec.wait_timeout
+
+
+def _replica(deployment: str, replica: ReplicaMemory, phase: Phase, world: _World) -> dict[str, Any]:
+    group = world.groups.get(GroupName(deployment, replica.id))
     return {
-        "cluster": {
-            "name": facts.name,
-            "provider": facts.provider,
-            "head_address": facts.head_address,
-            "nodes": [_node(record, bundles) for record in ledger.nodes],
-        },
-        "request": {
-            "bundles": [{"resources": dict(b.resources), "count": b.count} for b in memory.request or ()],
-            "sent_at": memory.request_sent_at or None,
-        },
-        "deployments": [_deployment(d, remembered.get(d.name), snapshot, facts, names, now) for d in spec.deployments],
+        "id": replica.id,
+        "phase": phase.value,
+        "generation": replica.generation,
+        "placement_group": {"id": group.id, "state": group.state.value} if group else {"id": "", "state": ABSENT},
+        "nodes": sorted({world.names.get(ray_id, ray_id) for ray_id in group.bundle_nodes if ray_id}) if group else [],
     }

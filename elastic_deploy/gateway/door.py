@@ -24,7 +24,7 @@ from elastic_deploy.gateway.refusal import Refusal, RefusalError
 from elastic_deploy.gateway.settings import ClientLimits
 
 CLIENT_GONE = 499
-"""nginx's number for a client that left before its answer: only in the log and the metrics."""
+"""nginx's number for a request that ended before its answer began: only in the log and the metrics."""
 
 
 def error_response(refused: Refusal) -> web.Response:
@@ -56,6 +56,8 @@ class Door:
         self._log = log
         self.busy = 0
         """Requests that are being answered."""
+        self.cutting_off = False
+        """Whether requests that end now are ended by the gateway."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request."""
@@ -84,7 +86,8 @@ class Door:
                 response.force_close()
         except (asyncio.CancelledError, ConnectionError):
             if record.outcome is Outcome.ANSWERED:
-                record.outcome, record.status = Outcome.CLIENT_GONE, CLIENT_GONE
+                record.outcome = Outcome.CUT_OFF if self.cutting_off else Outcome.CLIENT_GONE
+            record.status = record.status or CLIENT_GONE
             raise
         record.status = response.status
         return response

@@ -22,7 +22,7 @@ class Guest:
     model: str
     size: int
     avoid: Collection[EngineName] = ()
-    called: asyncio.Future[None] = field(init=False)
+    called: asyncio.Future[bool] = field(init=False)
 
 
 class WaitingRoom:
@@ -53,26 +53,26 @@ class WaitingRoom:
             raise RefusalError(closing())
         if len(self._guests) >= self._limits.requests or self._size + guest.size > self._limits.size:
             raise RefusalError(crowded(reason))
-        guest.called = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        guest.called = loop.create_future()
+        # A bare timer: asyncio.timeout would take as much memory as the guest.
+        end = loop.call_later(seconds, _call, guest, False)
         self._guests.add(guest)
         self._size += guest.size
         try:
-            async with asyncio.timeout(seconds):
-                await guest.called
-        except TimeoutError:
-            return False
+            return await guest.called
         finally:
+            end.cancel()
             self._guests.discard(guest)
             self._size -= guest.size
-        return True
 
     def wake(self, table: RoutingTable) -> None:
         """Call everyone whom `table` can help (or whose model is gone from it), first come first."""
         for guest in sorted(self._guests, key=lambda guest: guest.ticket):
             route = table.route(guest.model)
             helps = route is None or any(backend.engine not in guest.avoid for backend in route.backends)
-            if helps and not guest.called.done():
-                guest.called.set_result(None)
+            if helps:
+                _call(guest, True)
 
     def close(self) -> None:
         """Send everyone away, and let nobody in: the gateway stops."""
@@ -80,3 +80,8 @@ class WaitingRoom:
         for guest in self._guests:
             if not guest.called.done():
                 guest.called.set_exception(RefusalError(closing()))
+
+
+def _call(guest: Guest, helped: bool) -> None:
+    if not guest.called.done():
+        guest.called.set_result(helped)

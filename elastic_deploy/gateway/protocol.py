@@ -50,7 +50,9 @@ class DoorProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - aiohttp's text quotes what was sent, which may be a key
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, and to what a bug of ours left without one."""
+        """The answer to what is no HTTP, and to what a bug of ours left without one; none to a client that is gone."""
+        if isinstance(exc, ConnectionError):
+            raise exc
         if isinstance(exc, LineTooLong):
             refused = refusal.large_headers()
         elif status < 500:

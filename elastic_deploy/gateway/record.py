@@ -1,7 +1,7 @@
 """What became of one request: filled in on its way, told to the log and the metrics at its end."""
 
+import secrets
 import time
-import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +17,9 @@ class Outcome(StrEnum):
     """The engine ended in the middle of an answer."""
     CLIENT_GONE = "client_gone"
     CLIENT_STALLED = "client_stalled"
+    """The client took nothing of its answer for too long."""
+    CUT_OFF = "cut_off"
+    """The gateway stopped, and the answer outlasted its drain."""
 
 
 @dataclass(slots=True)
@@ -30,7 +33,7 @@ class Record:
     client: str
     method: str
     path: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
     began: float = field(default_factory=time.monotonic)
     deployment: str = ""
     engine: EngineName | None = None

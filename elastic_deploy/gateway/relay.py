@@ -62,6 +62,7 @@ class _Client:
             async with asyncio.timeout(self._stall):
                 if not self.response.prepared:
                     await self.response.prepare(self._request)
+                    self._record.status = self.response.status
                 await self.response.write(piece)
         except TimeoutError as error:
             self._record.outcome = Outcome.CLIENT_STALLED

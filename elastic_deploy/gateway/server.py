@@ -83,9 +83,11 @@ class Gateway:
         deadline = time.monotonic() + self._settings.drain
         while self._door.busy and time.monotonic() < deadline:
             await asyncio.sleep(DRAIN_STEP)
+        cut_off = self._door.busy
+        self._door.cutting_off = True
         await self._close()
         self._withdraw()
-        self._log.event("stopped", cut_off=self._door.busy)
+        self._log.event("stopped", cut_off=cut_off)
 
     async def watch(self) -> None:
         """Follow the files for ever."""

@@ -3,6 +3,7 @@
 Used by `forward` and `relay`. Knows nothing of clients: it never sees their headers or keys.
 """
 
+import io
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +23,9 @@ KEEP_ALIVE = 2.0
 
 KEEPALIVE_PROBES = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 """TCP's own probes find a host that has gone without a word within 25 s; an engine that thinks answers them."""
+
+LARGE = 1024 * 1024
+"""Bytes from which aiohttp wants a body as a file, to send it piece by piece."""
 
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent")
 
@@ -92,7 +96,7 @@ class Engines:
         with engine_errors():
             answer = await self._session.post(
                 _url(backend.address, ask.path),
-                data=ask.body,
+                data=ask.body if len(ask.body) < LARGE else io.BytesIO(ask.body),
                 headers=headers,
                 skip_auto_headers=_SKIPPED,
                 allow_redirects=False,

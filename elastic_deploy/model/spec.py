@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from elastic_deploy.model.shape import Bundle, Shape
 
@@ -56,7 +57,7 @@ class DeploymentSpec:
     @property
     def replica_ids(self) -> tuple[str, ...]:
         """The ids of the replicas that should be: `r0`, `r1`, ..."""
-        return tuple(f"r{index}" for index in range(self.shape.replicas)) if self.wanted else ()
+        return _replica_ids(self.shape.replicas) if self.wanted else ()
 
     @property
     def fingerprint(self) -> str:
@@ -72,6 +73,11 @@ class DeploymentSpec:
     def bundles_per_replica(self) -> tuple[dict[str, float], ...]:
         """The bundles of one replica's placement group."""
         return (GPU_BUNDLE,) * self.shape.gpus_per_replica
+
+
+@lru_cache(maxsize=64)
+def _replica_ids(count: int) -> tuple[str, ...]:
+    return tuple(f"r{index}" for index in range(count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ CHUNK = 1 << 20
 """Bytes fetched in one look."""
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def read_log(path: str, offset: int, lines: int) -> tuple[int, str]:
+def _read_log(path: str, offset: int, lines: int) -> tuple[int, str]:
     """A log from an offset on (negative: its last `lines` lines), and the offset where that ends."""
     try:
         with open(path, "rb") as log:  # noqa: PTH123
@@ -32,6 +31,10 @@ def read_log(path: str, offset: int, lines: int) -> tuple[int, str]:
     if offset < 0:
         text = "".join(text.splitlines(keepends=True)[-lines:])
     return start + len(data), text
+
+
+read_log = ray.remote(num_cpus=0, max_retries=0)(_read_log)
+"""`_read_log` as a task, to be pinned to a node."""
 
 
 class EngineLogs:

@@ -22,42 +22,51 @@ class Journal:
         self.events: list[Event] = list(read(path))
         self._latest: dict[str, str] = {e["subject"]: e["id"] for e in self.events if e.get("subject")}
         self._next = 1 + max((int(e["id"]) for e in self.events), default=0)
-        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-            self._file.write("\n")  # the last writer was killed in the middle of a line
 
     def append(self, drafts: Iterable[EventDraft], now: float) -> list[Event]:
-        """Give each event its id, time and cause, and write it; on disk when this returns."""
-        added = []
-        for draft in drafts:
+        """Give each event its id, time and cause, and write it; on disk when this returns.
+
+        Raises OSError where the disk does not take it; then none of them has happened.
+        """
+        added: list[Event] = []
+        latest: dict[str, str] = {}
+        for number, draft in enumerate(drafts, start=self._next):
             event: Event = {
-                "id": f"{self._next:06d}",
+                "id": f"{number:06d}",
                 "time": now,
                 "kind": draft.kind,
                 "deployment": draft.deployment or None,
                 "replica": draft.replica or None,
                 "node": draft.node or None,
-                "cause": self._latest.get(draft.because) if draft.because else None,
+                "cause": latest.get(draft.because, self._latest.get(draft.because)) if draft.because else None,
                 "message": draft.message,
                 "subject": draft.subject,
-                **draft.data,
             }
-            self._next += 1
             if draft.subject:
-                self._latest[draft.subject] = event["id"]
-            added.append(event)
+                latest[draft.subject] = event["id"]
+            # What an event carries beside the contract's keys never replaces one of them.
+            added.append(event | draft.data | event)
         if added:
-            self._file.write("".join(json.dumps(event) + "\n" for event in added))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._write("".join(json.dumps(event) + "\n" for event in added).encode())
+            self._next += len(added)
+            self._latest |= latest
             self.events += added
         return added
+
+    def _write(self, lines: bytes) -> None:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a+b") as file:
+            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+                lines = b"\n" + lines  # the last writer was killed, or the disk was full, in the middle of a line
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
 
     def after(self, event_id: str | None) -> list[Event]:
         """The events that came after one, all of them for None."""
         if event_id is None:
             return list(self.events)
-        return [event for event in self.events if event["id"] > event_id]
+        return [event for event in self.events if _order(event["id"]) > _order(event_id)]
 
     @property
     def last_id(self) -> str | None:
@@ -65,15 +74,20 @@ class Journal:
         return self.events[-1]["id"] if self.events else None
 
 
+def _order(event_id: str) -> tuple[int, str]:
+    """The order of ids: their numbers', also where these have outgrown the six digits."""
+    return len(event_id), event_id
+
+
 def read(path: Path) -> Iterator[Event]:
-    """The events of a journal file; a line that was cut short by a crash is passed over."""
+    """The events of a journal file; what a crash has cut short or spoilt is passed over."""
     if not path.exists():
         return
-    with path.open() as lines:
+    with path.open("rb") as lines:
         for line in lines:
             try:
                 event = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(event, dict) and "id" in event:
+            if isinstance(event, dict) and str(event.get("id", "")).isdecimal():
                 yield event

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import ray
 from ray._private import state as ray_state
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module, without stubs for it
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 from ray.util.placement_group import placement_group_table
 

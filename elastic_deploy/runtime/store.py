@@ -3,6 +3,7 @@
 Written whole and renamed, so that there is always one complete state. It holds no secret.
 """
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from elastic_deploy.core.ledger import Ledger
 from elastic_deploy.model.home import write_private
 from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.spec import ClusterSpec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,21 @@ _ADAPTER = TypeAdapter(State)
 
 
 def save(path: Path, state: State) -> None:
-    """Replace the file by this state."""
+    """Replace the file by this state. Raises OSError where the disk does not take it; the old state then stands."""
     write_private(path, _ADAPTER.dump_json(state).decode())
 
 
 def load(path: Path) -> State | None:
-    """The state on disk; None if there is none, or none that this version can read."""
+    """The state on disk; None if there is none, or none that this version can read.
+
+    One that cannot be read is kept beside as `<name>.unreadable`: it still says what was wanted.
+    """
     try:
         return _ADAPTER.validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        kept = path.with_name(f"{path.name}.unreadable")
+        path.replace(kept)
+        log.warning("the state cannot be read and is kept as %s: %s", kept, error)
         return None

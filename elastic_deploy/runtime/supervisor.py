@@ -96,9 +96,7 @@ class Supervisor:
         if broken := violations(spec, snapshot, state.memory, now, decision):
             await self._withhold("; ".join(broken), ledger)
             return None
-        self._save(
-            replace(self._state, memory=decision.memory, ledger=ledger, monitor_command=self._monitor_command)
-        )
+        self._save(replace(self._state, memory=decision.memory, ledger=ledger, monitor_command=self._monitor_command))
         self._withheld = ""
         await self._record(decision.why)
         self._applier.carry_out(decision.actions, spec)

@@ -64,7 +64,10 @@ def end(engine: str, pids: frozenset[int]) -> int:
     return count
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def sweep(engine: str, pids: frozenset[int], log: str) -> tuple[int, str]:
+def _sweep(engine: str, pids: frozenset[int], log: str) -> tuple[int, str]:
     """`end` on this node: how many processes there were, and the last words in the engine's log if that is here."""
     return end(engine, pids), last_words(read_tail(log))
+
+
+sweep = ray.remote(num_cpus=0, max_retries=0)(_sweep)
+"""`_sweep` as a task, to be pinned to a node."""

@@ -5,7 +5,7 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,7 +105,7 @@ class StandIn:
     behaviour: Behaviour = answer
     events: int = 3
     address: str = ""
-    seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    seen: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
     step: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -115,7 +115,7 @@ class StandIn:
         return Backend(self.name, self.address)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append((request.path, dict(request.headers), await request.read()))
+        self.seen.append((request.path, request.headers, await request.read()))
         self.arrived.set()
         try:
             return await self.behaviour(self, request)
@@ -202,3 +202,18 @@ async def front(settings: Settings, *entries: RouteEntry) -> AsyncIterator[Front
 def descriptors() -> int:
     """Open file descriptors of this process."""
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the entries vanish while a Path would look at them
+
+
+async def spoken(port: int, request: bytes) -> tuple[int, bytes]:
+    """The status and body that come back for raw bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    try:
+        async with asyncio.timeout(10):
+            status = int((await reader.readuntil(b" "), await reader.readuntil(b" "))[1])
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            return status, await reader.readexactly(length)
+    finally:
+        writer.close()
+        await writer.wait_closed()

@@ -1,6 +1,7 @@
 """Requests through a real gateway to real servers in engines' places: answers, streams, holds and deaths."""
 
 import asyncio
+import io
 import json
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from .stand_in import (
     CLIENT_KEY,
     ENGINE_KEY,
     Behaviour,
+    StandIn,
     answer,
     die,
     die_after_headers,
@@ -59,7 +61,9 @@ def test_a_request_of_several_megabytes_passes_unchanged(tmp_path: Path) -> None
     async def story() -> None:
         async with engine() as e, front(Settings(tmp_path, port=0), route(e.backend)) as door:
             large = ASK | {"padding": "x" * 5_000_000}
-            async with door.post(large) as response:
+            body = io.BytesIO(json.dumps(large).encode())
+            headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
+            async with door.client.post("/v1/completions", data=body, headers=headers) as response:
                 assert (await response.json())["asked"] == large
 
     run(story())
@@ -197,6 +201,46 @@ def test_a_stream_that_breaks_ends_with_an_error_event_after_whole_events(tmp_pa
                 assert first + b"\n\n" == event("0")
                 assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "engine_broke"
             assert door.log[-1]["outcome"] == "broken"
+
+    run(story())
+
+
+@pytest.mark.parametrize("length_known", [False, True])
+def test_a_large_answer_passes_whole(tmp_path: Path, length_known: bool) -> None:
+    async def large(_: object, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+        response = aiohttp.web.StreamResponse(headers={"Content-Type": "application/json"})
+        if length_known:
+            response.content_length = 3_000_000
+        await response.prepare(request)
+        for _number in range(30):
+            await response.write(b"7" * 100_000)
+        return response
+
+    async def story() -> None:
+        async with engine(large) as e, front(Settings(tmp_path, port=0), route(e.backend)) as door:
+            async with door.post(ASK) as response:
+                assert response.content_type == "application/json"
+                assert await response.read() == b"7" * 3_000_000
+            assert door.log[-1]["response_bytes"] == 3_000_000
+
+    run(story())
+
+
+def test_an_answer_without_events_that_breaks_is_cut_and_never_looks_whole(tmp_path: Path) -> None:
+    async def half(stand_in: StandIn, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+        response = aiohttp.web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"half": ')
+        await asyncio.sleep(0.05)
+        return await die(stand_in, request)
+
+    async def story() -> None:
+        async with engine(half) as e, front(Settings(tmp_path, port=0), route(e.backend)) as door:
+            async with door.post(ASK) as response:
+                with pytest.raises(aiohttp.ClientError):
+                    await response.read()
+            await asyncio.sleep(0.1)
+            assert (door.log[-1]["status"], door.log[-1]["outcome"]) == (200, "broken")
 
     run(story())
 

@@ -1,6 +1,7 @@
 """The pure parts of the gateway, as values."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from elastic_deploy.gateway.balance import SHUN, Load, choose
 from elastic_deploy.gateway.keys import bearer, digests, opened
 from elastic_deploy.gateway.paths import Use, methods_of, model_of, use_of
 from elastic_deploy.gateway.refusal import RefusalError
+from elastic_deploy.gateway.settings import Settings, parse_arguments
 from elastic_deploy.gateway.sse import LONGEST, WholeEvents, error_event, is_event_stream
 from elastic_deploy.gateway.table import BrokenTableError, RoutingTable, dump_table, load_table
 from elastic_deploy.model.action import Backend, RouteEntry
@@ -222,3 +224,14 @@ def test_an_error_event_is_one_event_with_the_error_in_it() -> None:
 )
 def test_a_content_type_says_whether_events_follow(header: str, streams: bool) -> None:
     assert is_event_stream(header) is streams
+
+
+def test_flags_become_settings_and_zero_holds_nothing() -> None:
+    line = "--dir d --host 0.0.0.0 --port 0 --hold-timeout 0 --hold-requests 9 --drain-timeout 2m --max-body-bytes 10"
+    settings = parse_arguments(line.split())
+    assert (settings.directory, settings.host, settings.port) == (Path("d"), "0.0.0.0", 0)
+    assert (settings.hold.seconds, settings.hold.requests, settings.drain, settings.client.body) == (0, 9, 120, 10)
+
+
+def test_without_flags_the_settings_are_the_defaults() -> None:
+    assert parse_arguments(["--dir", "d"]) == Settings(Path("d"))

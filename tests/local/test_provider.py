@@ -150,6 +150,23 @@ def test_a_command_that_fails_raises_with_its_status(provider: LocalNodeProvider
         runner.run("exit 3")
 
 
+def test_a_ray_that_does_not_start_shows_the_last_lines_of_its_log_and_leaves_no_process(
+    provider: LocalNodeProvider,
+) -> None:
+    (head,) = create(provider, HEAD)
+
+    done = subprocess.run(
+        [*shell_command("c", head), "ray start --head --no-such-option"], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 1
+    assert "`ray start` ended with status 2" in done.stderr
+    assert "No such option" in done.stderr
+    assert "No such option" in (node(head).log_dir / "node.log").read_text()
+    assert processes.find(node(head).mark, node(head).sessions) == {}
+    assert provider.is_running(head)
+
+
 def test_files_go_to_the_nodes_own_home_and_back(provider: LocalNodeProvider, tmp_path: Path) -> None:
     (head,) = create(provider, HEAD)
     runner = provider.get_command_runner("", head, {}, "c", subprocess, False)

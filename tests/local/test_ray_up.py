@@ -11,10 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -25,6 +26,7 @@ from elastic_deploy.cluster.local.state import Node, State, live_nodes, read, sh
 pytestmark = pytest.mark.cluster
 
 Until = Callable[[Callable[[], object], float, str], None]
+Answer = TypeVar("Answer")
 
 TEMPLATE = Path(__file__).parents[2] / "cluster-templates" / "local.yaml"
 RAY = Path(sys.executable).parent / "ray"
@@ -66,7 +68,7 @@ class Cluster:
             "alive = [node for node in ray.nodes() if node['Alive'] and 'GPU' in node['Resources']]\n"
             "print(json.dumps([node['NodeName'] for node in alive]))\n"
         )
-        return set(json.loads(names))
+        return set(json.loads(names.splitlines()[0]))  # what Ray has to say of dead nodes may follow
 
     @property
     def state(self) -> State:
@@ -88,7 +90,8 @@ class Cluster:
 
 
 def make(name: str, directory: Path) -> Cluster:
-    text, replaced = re.subn(r"(?m)^cluster_name: .*$", f"cluster_name: {name}", TEMPLATE.read_text())
+    settings = f"cluster_name: {name}\nmetadata: {{test: {directory}}}"
+    text, replaced = re.subn(r"(?m)^cluster_name: .*$", settings, TEMPLATE.read_text())
     assert replaced == 1
     config = directory / f"{name}.yaml"
     config.write_text(text)
@@ -119,7 +122,8 @@ def cluster(directory: Path, started: list["subprocess.Popen[bytes]"]) -> Iterat
     made = make("shared", directory)
     made.ray("up", "-y")
     yield made
-    made.ray("down", "-y")
+    if read(made.name):  # where a test failed
+        made.ray("down", "-y")
 
 
 def everything_of(state: State) -> dict[processes.ProcessId, str]:
@@ -127,6 +131,15 @@ def everything_of(state: State) -> dict[processes.ProcessId, str]:
     for node in state.nodes.values():
         found |= processes.find(node.mark, node.sessions)
     return found
+
+
+def ask_each(state: State, question: Callable[[psutil.Process], Answer]) -> list[Answer]:
+    """What each process of the cluster answers; those that end meanwhile do not."""
+    answers = []
+    for process in everything_of(state):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            answers.append(question(psutil.Process(process.pid)))
+    return answers
 
 
 def assert_nothing_is_left(
@@ -150,21 +163,17 @@ def test_ray_up_starts_a_head_and_ray_exec_runs_on_it(cluster: Cluster) -> None:
 def test_two_requested_gpus_come_as_two_nodes(cluster: Cluster, until: Until) -> None:
     cluster.request(2)
 
-    until(lambda: len(cluster.workers_up) == 2, 30, "two nodes to be up")
+    until(lambda: len(cluster.workers_up) == 2, 60, "two nodes to be up")
 
     assert cluster.joined() == {node.id for node in cluster.workers_up}
 
 
 def test_nothing_of_the_cluster_listens_beyond_the_loopback_interface(cluster: Cluster) -> None:
-    listening = [
-        (name, connection.laddr)
-        for process, name in everything_of(cluster.state).items()
-        for connection in psutil.Process(process.pid).net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    sockets = ask_each(cluster.state, lambda process: process.net_connections("inet"))
+    listening = [one.laddr.ip for those in sockets for one in those if one.status == psutil.CONN_LISTEN]
 
     assert listening
-    assert [one for one in listening if one[1].ip not in ("127.0.0.1", "::ffff:127.0.0.1")] == []
+    assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
 def test_a_stranger_without_the_token_is_refused(cluster: Cluster) -> None:
@@ -188,9 +197,8 @@ def test_a_stranger_without_the_token_is_refused(cluster: Cluster) -> None:
 def test_no_secret_stands_in_an_argument_or_a_log(cluster: Cluster, directory: Path) -> None:
     token = (directory / "home" / cluster.name / "ray-token").read_text()
 
-    for process in everything_of(cluster.state):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            assert token not in " ".join(psutil.Process(process.pid).cmdline())
+    for arguments in ask_each(cluster.state, lambda process: process.cmdline()):
+        assert token not in " ".join(arguments)
     for log in (directory / "home" / cluster.name / "logs").glob("**/*"):
         assert not log.is_file() or token not in log.read_text(errors="replace"), log
 
@@ -215,10 +223,10 @@ def test_a_killed_raylet_is_noticed_and_its_node_replaced(cluster: Cluster, unti
 
     os.kill(raylet.pid, signal.SIGKILL)
 
-    until(lambda: victim.id not in cluster.state.nodes, 5, "the provider to notice")
-    until(lambda: not any(process.is_alive() for process in belonged), 5, "the rest of the node to be gone")
-    until(lambda: victim.id not in cluster.joined(), 10, "Ray to declare the node dead")
-    until(lambda: len(cluster.workers_up) == 2, 30, "a replacement to be up")
+    until(lambda: victim.id not in cluster.state.nodes, 10, "the provider to notice")
+    until(lambda: not any(process.is_alive() for process in belonged), 10, "the rest of the node to be gone")
+    until(lambda: victim.id not in cluster.joined(), 20, "Ray to declare the node dead")
+    until(lambda: len(cluster.workers_up) == 2, 60, "a replacement to be up")
     assert len({node.id for node in cluster.workers_up} - before) == 1
 
 
@@ -226,12 +234,9 @@ def test_a_restarted_autoscaler_forgets_no_node_and_gives_no_id_twice(
     cluster: Cluster, until: Until, started: list["subprocess.Popen[bytes]"]
 ) -> None:
     before = {node.id for node in cluster.workers_up}
-    (monitor,) = (
-        psutil.Process(process.pid)
-        for process in everything_of(cluster.state)
-        if any("monitor.py" in part for part in psutil.Process(process.pid).cmdline())
-    )
-    argv, environment = monitor.cmdline(), monitor.environ()
+    everyone = ask_each(cluster.state, lambda process: (process, process.cmdline()))
+    ((monitor, argv),) = (one for one in everyone if any(part.endswith("v2/monitor.py") for part in one[1]))
+    environment = monitor.environ()
 
     monitor.kill()
     until(lambda: not monitor.is_running() or monitor.status() == psutil.STATUS_ZOMBIE, 5, "the monitor to be gone")
@@ -239,7 +244,7 @@ def test_a_restarted_autoscaler_forgets_no_node_and_gives_no_id_twice(
     started.append(subprocess.Popen(argv, env=environment, start_new_session=True, stdout=subprocess.DEVNULL))
     cluster.request(3)
 
-    until(lambda: len(cluster.workers_up) == 3, 40, "a third node")
+    until(lambda: len(cluster.workers_up) == 3, 60, "a third node")
     assert before < {node.id for node in cluster.workers_up}
     assert "Traceback" not in "\n".join(cluster.monitor_log.read_text().splitlines()[lines:])
 
@@ -251,11 +256,11 @@ def test_a_refused_launch_stands_in_the_monitors_log_and_ends_with_the_script(cl
     cluster.request(4)
 
     line = f"Failed to launch 1 nodes of type gpu: Node Launch Exception (InsufficientInstanceCapacity): {words}"
-    until(lambda: line in cluster.monitor_log.read_text(), 10, "the refusal in the monitor's log")
+    until(lambda: line in cluster.monitor_log.read_text(), 20, "the refusal in the monitor's log")
     assert len(cluster.workers_up) == 3
 
     script.unlink()
-    until(lambda: len(cluster.workers_up) == 4, 30, "the fourth node, when launches are granted again")
+    until(lambda: len(cluster.workers_up) == 4, 60, "the fourth node, when launches are granted again")
 
 
 def test_a_second_cluster_lives_beside_the_first_and_ray_down_ends_only_its_own(
@@ -265,7 +270,7 @@ def test_a_second_cluster_lives_beside_the_first_and_ray_down_ends_only_its_own(
     second = make("beside", directory)
     second.ray("up", "-y")
     second.request(1)
-    until(lambda: len(second.workers_up) == 1, 30, "a node of the second cluster")
+    until(lambda: len(second.workers_up) == 1, 60, "a node of the second cluster")
     state = second.state
     running = everything_of(state)
     assert running
@@ -285,6 +290,6 @@ def test_ray_down_leaves_logs_and_nothing_else_and_succeeds_again(cluster: Clust
 
     assert_nothing_is_left(cluster, directory / "home", state, running)
     assert (logs / "ray" / "monitor.log").is_file()
-    began = time.monotonic()
     cluster.ray("down", "-y")
-    assert time.monotonic() - began < 30
+    cached = [path for path in Path(tempfile.gettempdir()).glob("ray-config-*") if str(directory) in path.read_text()]
+    assert cached == []

@@ -1,7 +1,6 @@
 """The shipped model: small, loadable by anyone, divisible as a rehearsal needs it, and writing words."""
 
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any

@@ -78,7 +78,8 @@ def _monitor_dies(play: Play, number: int) -> None:
 
 
 def _request_is_lost(play: Play, number: int) -> None:
-    play.world.machines.requested = number % 3
+    if play.memory.request:  # who asks for nothing does not guard the slot
+        play.world.machines.requested = number % 3
 
 
 def _sweeps_take_long(play: Play, number: int) -> None:
@@ -168,7 +169,7 @@ FAULTS = st.builds(Fault, st.integers(0, 12), st.sampled_from(sorted(DEEDS)), st
 def befall(play: Play, fault: Fault) -> None:
     """Let a fault happen in a play, after its quiet seconds."""
     play.run(fault.gap)
-    play.log.append(f"{play.now:g} !! {fault.name} ({fault.number})")
+    play.log.append((play.now, fault))
     DEEDS[fault.name](play, fault.number)
 
 

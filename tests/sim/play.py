@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from elastic_deploy.core.decide import Decision, decide, resumed
 from elastic_deploy.core.invariants import illegal_turns, violations
-from elastic_deploy.model.action import Action, EndEngine, StartEngine
+from elastic_deploy.model.action import Action, EndEngine, Route, StartEngine
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Memory
 from elastic_deploy.model.names import EngineName
@@ -30,7 +30,7 @@ class Play:
     started_for: dict[EngineName, str] = field(default_factory=dict)
     given_up: set[EngineName] = field(default_factory=set)
     events: list[EventDraft] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
+    log: list[tuple[float, object]] = field(default_factory=list)
 
     @property
     def now(self) -> float:
@@ -60,8 +60,7 @@ class Play:
         snapshot = replace(self.world.snapshot(), action_failures=self.failures)
         self.failures = ()
         decision = decide(self.spec, snapshot, self.memory, self.now)
-        self.log += [f"{self.now:g} {action}" for action in decision.actions]
-        self.log += [f"{self.now:g} {event.kind}: {event.message}" for event in decision.why]
+        self.log += [(self.now, what) for what in (*decision.actions, *decision.why)]
         self.events += decision.why
         assert decision == decide(self.spec, snapshot, self.memory, self.now), "the same input gave another decision"
         broken = violations(self.spec, snapshot, self.memory, self.now, decision)
@@ -99,8 +98,10 @@ class Play:
             if self.now < self.failing_until:
                 self.failures += (ActionFailure(type(action).__name__, "", "the GCS does not answer"),)
                 continue
-            self.delayed += [(self.now + 3.0, action)] if self.now < self.late_until else []
-            if self.now >= self.late_until:
+            if self.now < self.late_until or self.delayed:
+                # What comes late comes in order: the edge never lets an action overtake one of its kind.
+                self.delayed.append((self.now + 3.0, action))
+            else:
                 self.world.carry_out(action)
             if self.now < self.twice_until:
                 self.world.carry_out(action)
@@ -149,4 +150,5 @@ class Play:
 
     def story(self, why: list[str]) -> str:
         """What went wrong, and all that led to it."""
-        return "\n".join([*why, "-- the story so far --", *self.log[-80:]])
+        told = [f"{at:g} {what}" for at, what in self.log[-80:] if not isinstance(what, Route)]
+        return "\n".join([*why, "-- the story so far --", *told])

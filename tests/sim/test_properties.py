@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
 from elastic_deploy.model.phase import Phase
@@ -25,7 +26,9 @@ PROFILE = settings(
     max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    print_blob=True,
+    phases=[Stage.generate, Stage.shrink],
+    derandomize="ELASTIC_DEPLOY_SIM_EXAMPLES" not in os.environ,
+    database=None,
 )
 
 SETTLES = 300
@@ -48,7 +51,7 @@ SPECS = st.builds(
     st.sampled_from(OnFailure),
     st.sampled_from((1, 3)),
 )
-OTHER = DeploymentSpec("aside", "other", "other", Shape(1, 1, 1), wait_timeout=None, engine_start_timeout=None)
+OTHER = DeploymentSpec("aside", "other", "other", Shape(1, 1, 1), wait_timeout=None, engine_start_timeout=60.0)
 
 
 def begun(*specs: DeploymentSpec) -> Play:

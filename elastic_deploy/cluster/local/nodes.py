@@ -23,7 +23,7 @@ from pathlib import Path
 from elastic_deploy.cluster.local import processes, shared_memory
 from elastic_deploy.cluster.local.environment import ensure_token, furnish, token_path
 from elastic_deploy.cluster.local.processes import ProcessId
-from elastic_deploy.cluster.local.script import Refusal, Script, is_due_to_die, judge
+from elastic_deploy.cluster.local.script import Refusal, Script, Verdict, is_due_to_die, judge
 from elastic_deploy.cluster.local.start_hook import LOOPBACK
 from elastic_deploy.cluster.local.state import Node, Ports, State, own_node, read, transaction
 from elastic_deploy.model.home import private_dir
@@ -61,35 +61,18 @@ def launch(
         state = draft.state or State(ports=_free_ports(), temp_dir=_new_temp_dir())
         if not draft.state:
             ensure_token(cluster_name)
-        refusal = None
-        ready_at = now = time.time()
-        if not is_head:
-            workers = [node for node in state.nodes.values() if not node.is_head and not node.ended_by]
-            digest, refused = state.refused[0], state.refused[1]
-            refused = refused if digest == script.digest() else 0
-            of_type = sum(node.type == node_type for node in workers)
-            verdict = judge(script, node_type, count, of_type, len(workers), refused)
-            count, refusal = verdict.granted, verdict.refusal
-            state = replace(state, refused=(script.digest(), refused + verdict.counted))
-            ready_at = now + (script.rules_for(node_type).launch_delay or 0.0)
-        made = []
-        for _ in range(count):
-            unique = uuid.uuid4().hex[:12]
-            node = Node(
-                id=f"{node_type}-{unique}",
-                cluster=cluster_name,
-                type=node_type,
-                is_head=is_head,
-                tags=dict(tags),
-                temp_dir=str(Path(state.temp_dir) / unique),
-                created_at=now,
-                ready_at=ready_at,
-            )
+        if is_head:
+            verdict, delay = Verdict(granted=1), 0.0
+        else:
+            verdict, delay = _judge(state, script, node_type, count), script.rules_for(node_type).launch_delay or 0.0
+        if verdict.counted:
+            state = replace(state, refused=(script.digest(), _refused(state, script) + 1))
+        made = tuple(_new_node(state, cluster_name, node_type, is_head, tags, delay) for _ in range(verdict.granted))
+        for node in made:
             furnish(state, node, rehearsal)
             state = state.with_node(node)
-            made.append(node)
         draft.state = state
-    return Launch(tuple(made), refusal)
+    return Launch(made, verdict.refusal)
 
 
 def change(cluster_name: str, node_id: str, how: Callable[[Node], Node]) -> bool:
@@ -123,9 +106,10 @@ def look(cluster_name: str, script: Script) -> dict[str, Node]:
 def end(cluster_name: str, node_id: str, grace_s: float = GRACE_S) -> None:
     """End every process of a node and remove all of it but its logs; with the last node, all of the cluster.
 
-    A process that ends the node it runs on goes itself when all is done, as on a machine that is switched off; Ray's
-    autoscaler does so when the head's raylet has died. Returns at once where the node is gone, or where a living process is ending it.
-    Raises TimeoutError where a killed process does not go; the node then stays, to be ended again.
+    A process that ends the node it runs on goes itself when all is done, as on a machine that is switched off: Ray's
+    autoscaler does so when the head's raylet has died. Returns at once where the node is gone, or where a living
+    process is ending it. Raises TimeoutError where a killed process does not go; the node then stays, to be ended
+    again.
     """
     node = _claim(cluster_name, node_id)
     if node is None:
@@ -155,6 +139,34 @@ def stop_ray(cluster_name: str, node_id: str, grace_s: float = GRACE_S) -> None:
         mapped = _end_processes(node, None, grace_s, spare=processes.ancestors(os.getpid()))
         shared_memory.remove_unused(mapped)
     change(cluster_name, node_id, lambda now: replace(now, sessions=()))
+
+
+def _judge(state: State, script: Script, node_type: str, count: int) -> Verdict:
+    workers = [node for node in state.nodes.values() if not node.is_head and not node.ended_by]
+    of_type = sum(node.type == node_type for node in workers)
+    return judge(script, node_type, count, of_type, len(workers), _refused(state, script))
+
+
+def _refused(state: State, script: Script) -> int:
+    digest, count = state.refused
+    return count if digest == script.digest() else 0
+
+
+def _new_node(
+    state: State, cluster_name: str, node_type: str, is_head: bool, tags: Mapping[str, str], delay: float
+) -> Node:
+    unique = uuid.uuid4().hex[:12]
+    now = time.time()
+    return Node(
+        id=f"{node_type}-{unique}",
+        cluster=cluster_name,
+        type=node_type,
+        is_head=is_head,
+        tags=dict(tags),
+        temp_dir=str(Path(state.temp_dir) / unique),
+        created_at=now,
+        ready_at=now + delay,
+    )
 
 
 def _claim(cluster_name: str, node_id: str) -> Node | None:

@@ -53,6 +53,7 @@ class LocalNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray has no type 
     def nodes_for_teardown(self, tag_filters: dict[str, str]) -> list[str]:
         """The same with those that are being ended: `ray down` waits until they are gone."""
         nodes.look(self._name, self._script_now())
+        self._forget_config_cache()
         state = read(self._name)
         return [node.id for node in state.nodes.values() if _carries(node, tag_filters)] if state else []
 
@@ -149,7 +150,7 @@ class LocalNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray has no type 
             ) from error
 
     def _forget_config_cache(self) -> None:
-        """Remove the launcher's cached copy of the cluster YAML, which Ray leaves in the temporary directory."""
+        """Once the cluster is gone, remove the copy of its YAML that Ray's launcher leaves in the machine's /tmp."""
         cache = self.provider_config.get("_config_cache_path")
         if cache and read(self._name) is None:
             Path(cache).unlink(missing_ok=True)

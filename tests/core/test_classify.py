@@ -1,0 +1,160 @@
+"""A case for every row of the table of rules, and for the order of rows that could both hold."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from elastic_deploy.core.classify import RULES, Condition, classify
+from elastic_deploy.core.facts import ReplicaFacts
+from elastic_deploy.model.snapshot import GroupState, NodeState
+
+from .scenes import (
+    NODES,
+    NOW,
+    SERVING,
+    SPEC,
+    STARTING,
+    WHOLE,
+    blind,
+    ended,
+    engine,
+    facts,
+    failed,
+    fresh,
+    group,
+    probe,
+    running,
+    serving,
+    snapshot,
+)
+
+SUSPECT = (NODES[0], replace(NODES[1], suspect=True))
+DEAD = (NODES[0], replace(NODES[1], state=NodeState.DEAD))
+PATIENT = replace(SPEC, engine_start_timeout=None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A name, what is known of a replica, and its condition."""
+
+    name: str
+    facts: ReplicaFacts
+    expected: Condition
+
+
+ROWS = (
+    Row("groups unknown", facts(serving(), blind(SERVING)), Condition.BLIND),
+    Row("nodes unknown", facts(fresh(), blind(snapshot(), "nodes")), Condition.BLIND),
+    Row("engines unknown, while its gang is broken", facts(serving(), blind(snapshot(), "engines")), Condition.BLIND),
+    Row("other arguments", facts(serving(), SERVING, replace(SPEC, model="large")), Condition.REPLACED_BY_USER),
+    Row("other canaries", facts(serving(), SERVING, replace(SPEC, wait_timeout=None)), Condition.SERVING),
+    Row("only another revision", facts(serving(), SERVING, replace(SPEC, revision=2)), Condition.SERVING),
+    Row(
+        "rescheduling",
+        facts(serving(), snapshot((group(GroupState.RESCHEDULING, ("a", "")),), (engine(),))),
+        Condition.GANG_BROKEN,
+    ),
+    Row("its group is gone", facts(serving(), snapshot((), (engine(),))), Condition.GANG_BROKEN),
+    Row(
+        "a node is dead and its group does not know",
+        facts(serving(), snapshot((group(),), (engine(),), nodes=DEAD)),
+        Condition.GANG_BROKEN,
+    ),
+    Row(
+        "a bundle was lost and placed again unobserved",
+        facts(serving(), snapshot((group(nodes=("a", "c")),), (engine(),))),
+        Condition.GANG_BROKEN,
+    ),
+    Row("ended and broken", facts(serving(), snapshot((), (ended(),))), Condition.GANG_BROKEN),
+    Row("ended, all else well", facts(serving(), snapshot((group(),), (ended(swept=False),))), Condition.ENGINE_ENDED),
+    Row("never appeared", facts(running(), WHOLE), Condition.ENGINE_UNSEEN),
+    Row("vanished while it served", facts(serving(), WHOLE), Condition.ENGINE_UNSEEN),
+    Row("not yet appeared", facts(running(started_at=NOW - 9), WHOLE), Condition.ENGINE_STARTING),
+    Row(
+        "three canaries failed",
+        facts(serving(), snapshot((group(),), (engine(),), (probe(failures=3),))),
+        Condition.ENGINE_WEDGED,
+    ),
+    Row(
+        "two canaries failed",
+        facts(serving(), snapshot((group(),), (engine(),), (probe(failures=2),))),
+        Condition.SERVING,
+    ),
+    Row(
+        "canaries fail but tokens grow",
+        facts(serving(), snapshot((group(),), (engine(),), (probe(failures=9, progressing=True),))),
+        Condition.SERVING,
+    ),
+    Row(
+        "canaries fail before the first generation",
+        facts(running(), snapshot((group(),), (engine(),), (probe(proven_at=None, failures=9),))),
+        Condition.ENGINE_STARTING,
+    ),
+    Row("silent at its deadline", facts(running(started_at=NOW - 120), STARTING), Condition.ENGINE_SILENT),
+    Row("silent before its deadline", facts(running(started_at=NOW - 119), STARTING), Condition.ENGINE_STARTING),
+    Row("silent without a deadline", facts(running(started_at=1.0), STARTING, PATIENT), Condition.ENGINE_STARTING),
+    Row("starting", facts(running(), STARTING), Condition.ENGINE_STARTING),
+    Row(
+        "starting on a suspect node", facts(running(), replace(STARTING, nodes=WHOLE.nodes)), Condition.ENGINE_STARTING
+    ),
+    Row("proven now", facts(running(), SERVING), Condition.SERVING),
+    Row("proven once, no canary since", facts(serving(), STARTING), Condition.SERVING),
+    Row(
+        "serving beside an older engine",
+        facts(serving(generation=2), snapshot((group(),), (engine(1), engine(2)))),
+        Condition.SERVING,
+    ),
+    Row("an older one runs", facts(failed(generation=2), snapshot((group(),), (engine(1),))), Condition.OLDER_ENGINE),
+    Row(
+        "an older one is unswept",
+        facts(failed(generation=2), snapshot((group(),), (ended(1, swept=False),))),
+        Condition.OLDER_ENGINE,
+    ),
+    Row("an older one is gone", facts(failed(generation=2), snapshot((group(),), (ended(1),))), Condition.ENGINE_DUE),
+    Row("given up but running", facts(failed(), STARTING), Condition.ENGINE_LEAVING),
+    Row(
+        "given up, ended, unswept",
+        facts(failed(), snapshot((group(),), (ended(swept=False),))),
+        Condition.ENGINE_LEAVING,
+    ),
+    Row("nothing at all", facts(fresh(), snapshot()), Condition.GROUP_ABSENT),
+    Row("its group was removed", facts(fresh(), snapshot((group(GroupState.REMOVED),))), Condition.GROUP_ABSENT),
+    Row("a group of three", facts(fresh(), snapshot((group(nodes=("a", "b", "c")),))), Condition.GROUP_UNFIT),
+    Row("pending", facts(fresh(), snapshot((group(GroupState.PENDING, ("", "")),))), Condition.GANG_INCOMPLETE),
+    Row("prepared", facts(fresh(), snapshot((group(GroupState.PREPARED),))), Condition.GANG_INCOMPLETE),
+    Row("whole on a dead node", facts(fresh(), snapshot((group(),), nodes=DEAD)), Condition.GANG_INCOMPLETE),
+    Row(
+        "whole again on another node",
+        facts(failed(), snapshot((group(nodes=("a", "c")),), (ended(),))),
+        Condition.GANG_INCOMPLETE,
+    ),
+    Row("a suspect node", facts(failed(), snapshot((group(),), nodes=SUSPECT)), Condition.NODE_SUSPECT),
+    Row(
+        "suspect before the first start",
+        facts(fresh(whole_since=NOW, members=("a", "b")), snapshot((group(),), nodes=SUSPECT)),
+        Condition.NODE_SUSPECT,
+    ),
+    Row(
+        "suspect for longer than a verdict takes",
+        facts(failed(suspected_at=NOW - 75), snapshot((group(),), nodes=SUSPECT)),
+        Condition.ENGINE_DUE,
+    ),
+    Row("backing off", facts(failed(retry_at=NOW + 1), WHOLE), Condition.BACKING_OFF),
+    Row("failed too often", facts(failed(failures=3), WHOLE), Condition.EXHAUSTED),
+    Row("failed too often, others serve", facts(failed(failures=3), WHOLE, others_serve=True), Condition.ENGINE_DUE),
+    Row("failed twice", facts(failed(failures=2), WHOLE), Condition.ENGINE_DUE),
+    Row("whole", facts(fresh(), WHOLE), Condition.ENGINE_DUE),
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_condition(row: Row) -> None:
+    assert classify(row.facts).condition is row.expected
+
+
+def test_every_rule_has_a_row() -> None:
+    assert {row.expected for row in ROWS} == {rule.condition for rule in RULES} == set(Condition)
+
+
+def test_every_rule_says_why() -> None:
+    assert all(rule.why for rule in RULES)

@@ -1,0 +1,90 @@
+"""OpenAI's own client, unchanged, through the gateway: the form of answers, streams and errors is the one it reads."""
+
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from elastic_deploy.gateway.settings import HoldLimits, Settings
+
+from .stand_in import CLIENT_KEY, StandIn, die_in_stream, engine, front, route, run, stream
+
+openai = pytest.importorskip("openai", reason="openai comes with the rehearsal engine")
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+async def complete(_: StandIn, __: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+    """A chat completion as vLLM sends it."""
+    message = {"role": "assistant", "content": "hello back"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    document = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "tiny", "choices": [choice]}
+    return aiohttp.web.json_response(document)
+
+
+def client_of(port: int, key: str = CLIENT_KEY) -> Any:
+    return openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key, max_retries=0, timeout=20)
+
+
+def test_it_gets_an_answer(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with (
+            engine(complete) as e,
+            front(Settings(tmp_path, port=0), route(e.backend)) as door,
+            client_of(door.gateway.port) as client,
+        ):
+            answer = await client.chat.completions.create(model="tiny", messages=MESSAGES)
+            assert answer.choices[0].message.content == "hello back"
+            assert answer._request_id == door.log[-1]["id"]
+            assert [model.id async for model in client.models.list()] == ["tiny"]
+            assert (await client.models.retrieve("tiny")).id == "tiny"
+
+    run(story())
+
+
+def test_it_gets_a_stream(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with (
+            engine(stream) as e,
+            front(Settings(tmp_path, port=0), route(e.backend)) as door,
+            client_of(door.gateway.port) as client,
+        ):
+            for _ in range(e.events):
+                e.step.release()
+            answer = await client.chat.completions.create(model="tiny", messages=MESSAGES, stream=True)
+            assert [piece.choices[0].delta.content async for piece in answer] == ["0", "1", "2"]
+
+    run(story())
+
+
+def test_it_raises_when_a_stream_breaks_and_has_what_came_before(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with (
+            engine(die_in_stream) as e,
+            front(Settings(tmp_path, port=0), route(e.backend)) as door,
+            client_of(door.gateway.port) as client,
+        ):
+            answer = await client.chat.completions.create(model="tiny", messages=MESSAGES, stream=True)
+            pieces = aiter(answer)
+            assert (await anext(pieces)).choices[0].delta.content == "0"
+            with pytest.raises(openai.APIError, match="in the middle of this answer"):
+                await anext(pieces)
+
+    run(story())
+
+
+def test_it_names_our_errors(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with front(Settings(tmp_path, port=0, hold=HoldLimits(seconds=0)), route()) as door:
+            async with client_of(door.gateway.port) as client:
+                with pytest.raises(openai.InternalServerError, match="tiny is recovering") as unavailable:
+                    await client.chat.completions.create(model="tiny", messages=MESSAGES)
+                assert (unavailable.value.status_code, unavailable.value.code) == (503, "model_unavailable")
+                with pytest.raises(openai.NotFoundError, match="does not exist"):
+                    await client.chat.completions.create(model="other", messages=MESSAGES)
+            async with client_of(door.gateway.port, "wrong") as client:
+                with pytest.raises(openai.AuthenticationError):
+                    await client.models.list()
+
+    run(story())
