@@ -51,6 +51,9 @@ class Rule:
     why: str
 
 
+_ENDED = EngineState.ENDED
+
+
 def _always(_: ReplicaFacts) -> bool:
     return True
 
@@ -74,7 +77,7 @@ def _is_silent(facts: ReplicaFacts) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(Condition.BLIND, None, lambda f: bool(f.blind), "an observation failed, and what is unknown is not lost"),
+    Rule(Condition.BLIND, None, lambda f: f.view.blind != "", "an observation failed, and what is unknown is not lost"),
     Rule(
         Condition.REPLACED_BY_USER,
         True,
@@ -84,13 +87,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Condition.GANG_BROKEN,
         True,
-        lambda f: not f.is_whole or f.moved,
+        lambda f: not f.is_intact,
         "a tensor-parallel engine cannot go on without one of its nodes",
     ),
     Rule(
         Condition.ENGINE_ENDED,
         True,
-        lambda f: f.engine is not None and f.engine.state is EngineState.ENDED,
+        lambda f: f.engine is not None and f.engine.state is _ENDED,
         "ended is ended, whatever the engine returned",
     ),
     Rule(
@@ -130,7 +133,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Condition.GANG_INCOMPLETE,
         False,
-        lambda f: not f.is_whole or f.moved,
+        lambda f: not f.is_intact,
         "an engine started before its gang is whole would only hold GPUs and fail",
     ),
     Rule(

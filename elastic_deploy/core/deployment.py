@@ -100,7 +100,8 @@ def _remembered(memory: DeploymentMemory, steps: list[ReplicaStep]) -> Deploymen
 
 
 def _waits(memory: DeploymentMemory, wanted: frozenset[str]) -> bool:
-    return any(replica_phase(replica) is Phase.WAITING for replica in memory.replicas if replica.id in wanted)
+    missing = [replica for replica in memory.replicas if replica.whole_since is None and replica.id in wanted]
+    return any(replica_phase(replica) is Phase.WAITING for replica in missing)
 
 
 def _same(one: tuple[ReplicaMemory, ...], other: tuple[ReplicaMemory, ...]) -> bool:

@@ -146,7 +146,7 @@ def _degraded(r: _Replicas) -> str:
     behind = [*r.of(Phase.RECOVERING), *r.of(Phase.WAITING), *r.of(Phase.STARTING)]
     states = "; ".join(f"{replica.id}: {_state(r, replica)}" for replica in behind[:3])
     more = f"; and {len(behind) - 3} more" if len(behind) > 3 else ""
-    return f"Serving in a smaller shape than asked.{r.serving()} {_upper(states)}{more}. This has no deadline."
+    return f"Serving in a smaller shape than asked.{r.serving()} Of the rest, {states}{more}. This has no deadline."
 
 
 def _upper(text: str) -> str:
@@ -160,7 +160,7 @@ def _state(r: _Replicas, replica: ReplicaMemory) -> str:
     if condition in _GATHERING:
         return f"waiting for its {counted(r.spec.shape.gpus_per_replica, 'GPU')} together: {_tally(r)}"
     if condition in (Condition.OLDER_ENGINE, Condition.ENGINE_LEAVING, Condition.REPLACED_BY_USER):
-        return f"what is left of {facts.name} is being ended before its successor is started"
+        return f"what is left of {_engine(facts)} is being ended before its successor is started"
     if condition is Condition.NODE_SUSPECT:
         nodes = ", ".join(node.id for node in facts.suspect_nodes)
         return f"node {nodes} refuses connections, and Ray's verdict on it is awaited before an engine is started"
@@ -173,18 +173,23 @@ def _state(r: _Replicas, replica: ReplicaMemory) -> str:
     return "its GPUs are whole and its engine is about to be started"
 
 
+def _engine(facts: ReplicaFacts) -> str:
+    name = facts.name
+    return f"the engine of {name.deployment}/{name.replica} (generation {name.generation})"
+
+
 def _failures(facts: ReplicaFacts) -> str:
     memory = facts.memory
     times = "once" if memory.failures == 1 else f"{memory.failures} times in a row"
     words = f" (its last words: {memory.last_words})" if memory.last_words else ""
-    return f"{facts.name} failed, {times} of at most {facts.spec.max_engine_failures}{words}"
+    return f"{_engine(facts)} failed, {times} of at most {facts.spec.max_engine_failures}{words}"
 
 
 def _coming_up(r: _Replicas, facts: ReplicaFacts) -> str:
     memory, limit = facts.memory, r.spec.engine_start_timeout
     verb = "was found running" if memory.adopted else "was started"
     until = "it has no deadline" if limit is None else f"it has {r.ahead(memory.started_at + limit)} left"
-    return f"{facts.name} {verb} {r.ago(memory.started_at)} ago and has not generated yet; {until}"
+    return f"{_engine(facts)} {verb} {r.ago(memory.started_at)} ago and has not generated yet; {until}"
 
 
 def _obstacles(r: _Replicas, phase: Phase) -> list[str]:

@@ -6,6 +6,7 @@ joins it with each replica.
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from elastic_deploy.model.memory import ReplicaMemory
 from elastic_deploy.model.names import EngineName, GroupName
@@ -21,10 +22,13 @@ from elastic_deploy.model.snapshot import (
 )
 from elastic_deploy.model.spec import DeploymentSpec
 
+# Python 3.11 takes four times as long to find an enum's member by its class, and here it counts: see bench-decide.
+_DEAD, _CREATED, _REMOVED, _ENDED = NodeState.DEAD, GroupState.CREATED, GroupState.REMOVED, EngineState.ENDED
+
 
 def is_gone(engine: EngineSeen | None) -> bool:
     """Whether nothing of an engine is left: it ended, and its nodes were searched for what it left behind."""
-    return engine is None or (engine.state is EngineState.ENDED and engine.swept)
+    return engine is None or (engine.state is _ENDED and engine.swept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,11 @@ class Index:
         """The index of a snapshot."""
         nodes = snapshot.nodes.value or ()
         # A launch that was given up has no Ray id, and has never been a member of anything.
-        dead = {node.ray_id: node for node in nodes if node.state is NodeState.DEAD and node.ray_id}
-        suspect = {node.ray_id: node for node in nodes if node.suspect and node.state is not NodeState.DEAD}
+        dead = {node.ray_id: node for node in nodes if node.state is _DEAD and node.ray_id}
+        suspect = {node.ray_id: node for node in nodes if node.suspect and node.state is not _DEAD}
         deployments: defaultdict[str, Parts] = defaultdict(Parts)
         for group in snapshot.groups.value or ():
-            if group.state is not GroupState.REMOVED:
+            if group.state is not _REMOVED:
                 parts = deployments[group.name.deployment]
                 parts.groups[group.name.replica] = group
                 parts.running.add(group.name.replica)
@@ -87,9 +91,8 @@ def _blindness(snapshot: Snapshot) -> str:
     return "; ".join(f"{what}: {reading.error or 'unknown'}" for what, reading in readings if not reading.known)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaFacts:
-    """One replica as it is now.
+class ReplicaFacts(NamedTuple):
+    """One replica as it is now. A named tuple, because one is made for every replica at every step.
 
     `lost_nodes` are dead nodes that the group still counts on; `dead_members`, dead nodes that it was last whole on,
     which are the reason of a loss even after Ray has taken its bundles off them. `others_serve`: another replica of
@@ -100,7 +103,7 @@ class ReplicaFacts:
     spec: DeploymentSpec
     fingerprint: str
     memory: ReplicaMemory
-    index: Index
+    view: Index
     others_serve: bool = False
     group: GroupSeen | None = None
     engine: EngineSeen | None = None
@@ -113,7 +116,7 @@ class ReplicaFacts:
     @property
     def blind(self) -> str:
         """Which reading failed, if one did."""
-        return self.index.blind
+        return self.view.blind
 
     @property
     def name(self) -> EngineName:
@@ -134,7 +137,7 @@ class ReplicaFacts:
     def nodes(self) -> tuple[str, ...]:
         """Ray's ids of the nodes on which something of this replica may run: all, where nobody knows where it was."""
         if self.group is None and not self.memory.members:
-            return tuple(sorted(node.ray_id for node in self.index.snapshot.nodes.value or () if node.ray_id))
+            return tuple(sorted(node.ray_id for node in self.view.snapshot.nodes.value or () if node.ray_id))
         placed = set(self.group.bundle_nodes) if self.group else set()
         placed |= {engine.node for engine in (self.engine, *self.older) if engine}
         placed |= set(self.memory.members) - {node.ray_id for node in self.dead_members}
@@ -148,7 +151,7 @@ class ReplicaFacts:
     @property
     def is_whole(self) -> bool:
         """Whether every bundle of the group is placed on a living node."""
-        return self.group is not None and self.group.state is GroupState.CREATED and not self.lost_nodes
+        return self.group is not None and self.group.state is _CREATED and not self.lost_nodes
 
     @property
     def fits(self) -> bool:
@@ -156,10 +159,15 @@ class ReplicaFacts:
         return self.group is not None and len(self.group.bundle_nodes) == self.spec.shape.gpus_per_replica
 
     @property
-    def moved(self) -> bool:
-        """Whether a bundle is elsewhere than when the gang was last whole: it was lost and placed again unobserved."""
+    def is_intact(self) -> bool:
+        """Whether the gang is whole, and where it was: a bundle that is elsewhere was lost and placed again unseen."""
         memory, group = self.memory, self.group
-        return group is not None and memory.whole_since is not None and group.bundle_nodes != memory.members
+        return (
+            group is not None
+            and group.state is _CREATED
+            and not self.lost_nodes
+            and (memory.whole_since is None or group.bundle_nodes == memory.members)
+        )
 
 
 def facts_of(
@@ -194,7 +202,7 @@ def facts_of(
         others_serve,
         group,
         current,
-        tuple(older),
+        tuple(older) if older else (),
         probe,
         _among(placed, index.dead) if index.dead else (),
         _among(memory.members, index.dead) if index.dead else (),

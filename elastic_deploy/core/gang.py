@@ -29,7 +29,7 @@ def note_whole(facts: ReplicaFacts) -> tuple[ReplicaFacts, tuple[EventDraft, ...
         str(facts.group_name),
     )
     whole = replace(memory, whole_since=facts.now, members=group.bundle_nodes, outage=outage)
-    return replace(facts, memory=whole), (event,)
+    return facts._replace(memory=whole), (event,)
 
 
 def create_group(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:

@@ -51,9 +51,9 @@ def step(facts: ReplicaFacts) -> ReplicaStep:
     rule = classify(facts)
     result = HANDLERS[rule.condition](facts, rule)
     if noted:
-        result = replace(result, events=noted + result.events)
+        result = result._replace(events=noted + result.events)
     if facts.older and not result.actions and not facts.blind:
-        result = replace(result, actions=_ending_older(facts))
+        result = result._replace(actions=_ending_older(facts))
     return result
 
 

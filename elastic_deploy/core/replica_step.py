@@ -3,7 +3,7 @@
 Used by `core.gang`, `core.engine` and `core.replica`; knows nothing of deployments.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from elastic_deploy.core.classify import Condition
 from elastic_deploy.core.facts import ReplicaFacts, is_gone
@@ -12,8 +12,7 @@ from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import Outage, Recovery, ReplicaMemory
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaStep:
+class ReplicaStep(NamedTuple):
     """What one step of a replica came to. `memory` is None once nothing of it is left; `backend` serves."""
 
     condition: Condition

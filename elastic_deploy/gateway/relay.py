@@ -21,6 +21,9 @@ asked for elsewhere if the engine breaks."""
 DEAD_ENGINE = b"EngineCore encountered an issue"
 """How vLLM's server says that the engine behind it has died (`EngineDeadError`), just before it ends itself."""
 
+_ERROR_EVENT = b'data: {"error"'
+"""How an error begins in a stream of vLLM's. No text of a model can hold it: its quotes would be escaped."""
+
 _PASSED_HEADERS = ("Content-Type", "Content-Encoding", "Cache-Control", "Retry-After")
 
 
@@ -88,7 +91,10 @@ async def _events(client: _Client, answer: aiohttp.ClientResponse, record: Recor
             whole = events.feed(piece)
             if not whole:
                 continue
-            if not client.response.prepared and whole.startswith(b'data: {"error"') and DEAD_ENGINE in whole:
+            death = whole.find(_ERROR_EVENT)
+            if death >= 0 and DEAD_ENGINE in whole[death:]:
+                if death:
+                    await client.send(whole[:death])
                 raise EngineBrokeError("its server says that the engine has died")
             await client.send(whole)
         await client.send(events.rest())

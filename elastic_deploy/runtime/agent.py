@@ -5,10 +5,13 @@ port is opened: whoever may run a command on the head as its user may administer
 """
 
 import json
+import os
+import select
 import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,12 @@ from elastic_deploy.model.errors import ExitCode, RefusedError, UserError
 from elastic_deploy.runtime.head_dir import head_dir
 from elastic_deploy.runtime.socket_path import open_socket_path
 
-ANSWERS_WITHIN = 60.0
-"""Seconds for a supervisor to come (back) up: Ray starts a process and imports; a few seconds on an idle head."""
+ANSWERS_WITHIN = 20.0
+"""Seconds for a supervisor to come back up: Ray starts a process, which imports. Less than `cluster.head` waits for an
+answer, so that it is the sentence from here that people see."""
+
+STARTS_WITHIN = 60.0
+"""Seconds for a supervisor that `ensure` has asked Ray for: the first one on a head that is still busy starting."""
 
 RETRY = 0.2
 
@@ -42,13 +49,38 @@ def _connect(directory: Path, patience: float) -> socket.socket:
             return connection
 
 
-def ask(verb: str, payload: dict[str, Any], patience: float = ANSWERS_WITHIN) -> Iterator[dict[str, Any]]:
-    """The supervisor's answer, line by line."""
+def ask(
+    verb: str, payload: dict[str, Any], patience: float = ANSWERS_WITHIN, asker: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The supervisor's answer, line by line, for as long as anybody is at `asker`, a descriptor, to hear it.
+
+    Raises RefusedError where no supervisor is there after `patience` seconds, or the one that answers ends.
+    """
     with _connect(head_dir(), patience) as connection:
-        connection.sendall(json.dumps({"verb": verb, "payload": payload}).encode() + b"\n")
-        with connection.makefile() as lines:
-            for line in lines:
-                yield json.loads(line)
+        with suppress(BrokenPipeError):  # it was refused before it was read to its end: the answer says why
+            connection.sendall(json.dumps({"verb": verb, "payload": payload}).encode() + b"\n")
+        for line in _lines(connection, asker):
+            yield json.loads(line)
+
+
+def _lines(connection: socket.socket, asker: int | None) -> Iterator[bytes]:
+    watch = select.poll()
+    watch.register(connection, select.POLLIN)
+    if asker is not None:
+        watch.register(asker, 0)  # no event but its end, which is always told
+    pending = b""
+    while True:
+        ready = dict(watch.poll())
+        if asker in ready:
+            raise BrokenPipeError
+        try:
+            chunk = connection.recv(1 << 20)
+        except ConnectionResetError:
+            raise RefusedError("The supervisor ended before it had answered; Ray starts it again: try again.") from None
+        if not chunk:
+            return
+        *whole, pending = (pending + chunk).split(b"\n")
+        yield from whole
 
 
 def _ensure(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -59,7 +91,7 @@ def _ensure(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     ray.init("auto", namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     started = ensure()
-    for line in ask("hello", payload):
+    for line in ask("hello", payload, STARTS_WITHIN):
         yield {"ok": {**line["ok"], "started": started}} if "ok" in line else line
     ray.shutdown()
 
@@ -71,12 +103,13 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     try:
         payload = json.loads(sys.stdin.read() or "{}")
-        for line in _ensure(payload) if verb == "ensure" else ask(verb, payload):
+        for line in _ensure(payload) if verb == "ensure" else ask(verb, payload, asker=answers.fileno()):
             print(json.dumps(line), file=answers, flush=True)
     except UserError as error:
         print(json.dumps({"error": {"code": int(error.code), "message": error.message}}), file=answers, flush=True)
     except BrokenPipeError:
-        sys.exit(0)  # nobody listens any more
+        # Nobody listens any more; what is still buffered must not be tried again at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
     except Exception as error:
         print(json.dumps({"error": {"code": int(ExitCode.INTERNAL), "message": repr(error)}}), file=answers, flush=True)
         raise

@@ -5,7 +5,6 @@ harm, and what fails is told in the next snapshot. Actions that take time run as
 """
 
 import asyncio
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from ray.autoscaler.v2.sdk import request_cluster_resources
 from ray.util.placement_group import get_placement_group, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from elastic_deploy.gateway.table import RoutingTable, dump_table
 from elastic_deploy.model.action import (
     Action,
     CreatePlacementGroup,
@@ -89,16 +89,7 @@ class Applier:
             case StartEngine(name):
                 self._start_engine(name, spec)
             case Route(entries):
-                table = [
-                    {
-                        "model": entry.model,
-                        "deployment": entry.deployment,
-                        "reason": entry.reason,
-                        "backends": [{"engine": str(b.engine), "address": b.address} for b in entry.backends],
-                    }
-                    for entry in entries
-                ]
-                write_private(self._directory / "routes.json", json.dumps({"entries": table}, indent=1))
+                write_private(self._directory / "routes.json", dump_table(RoutingTable(entries)))
             case EndEngine():
                 raise TypeError("engines are ended by _end_engine")
 

@@ -3,9 +3,9 @@
 Written by the engine (`EngineRecord`) and, after its end, by the sweep (`SweepRecord`); read by the observer.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from ray.experimental import internal_kv
 
 from elastic_deploy.model.names import NAMESPACE, EngineName
@@ -31,35 +31,39 @@ class SweepRecord:
     last_words: str = ""
 
 
-def _put(key: str, value: EngineRecord | SweepRecord) -> None:
-    internal_kv._internal_kv_put(key.encode(), json.dumps(asdict(value)).encode(), namespace=NAMESPACE.encode())
+_ENGINE = TypeAdapter(EngineRecord)
+_SWEEP = TypeAdapter(SweepRecord)
 
 
-def _get(key: str) -> dict[str, object] | None:
-    raw = internal_kv._internal_kv_get(key.encode(), namespace=NAMESPACE.encode())
-    return json.loads(raw) if raw else None
+def _put(key: str, value: bytes) -> None:
+    internal_kv._internal_kv_put(key.encode(), value, namespace=NAMESPACE.encode())
+
+
+def _get(key: str) -> bytes | None:
+    raw: bytes | None = internal_kv._internal_kv_get(key.encode(), namespace=NAMESPACE.encode())
+    return raw or None
 
 
 def put_engine(name: EngineName, record: EngineRecord) -> None:
     """Publish an engine's record, replacing the former one."""
-    _put(str(name), record)
+    _put(str(name), _ENGINE.dump_json(record))
 
 
 def get_engine(name: EngineName) -> EngineRecord | None:
     """An engine's record; None until it has published one."""
     raw = _get(str(name))
-    return EngineRecord(**raw) if raw else None  # type: ignore[arg-type]
+    return _ENGINE.validate_json(raw) if raw else None
 
 
 def put_sweep(name: EngineName, record: SweepRecord) -> None:
     """Publish that an engine was swept."""
-    _put(f"swept/{name}", record)
+    _put(f"swept/{name}", _SWEEP.dump_json(record))
 
 
 def get_sweep(name: EngineName) -> SweepRecord | None:
     """The record of an engine's sweep; None until it was swept."""
     raw = _get(f"swept/{name}")
-    return SweepRecord(**raw) if raw else None  # type: ignore[arg-type]
+    return _SWEEP.validate_json(raw) if raw else None
 
 
 def forget(name: EngineName) -> None:

@@ -31,7 +31,7 @@ def parse(line: str, now: float) -> LaunchFailure | None:
 
     It happened when the line says, in the machine's own time zone as Ray's logs are; `now` where it does not say.
     """
-    match = LINE.search(line.rstrip())
+    match = LINE.search(line)
     if match is None:
         return None
     code = match["code"] or match["boto_code"] or "LaunchError"

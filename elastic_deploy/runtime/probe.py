@@ -5,6 +5,8 @@ its canary while its own count of generated tokens still grows is busy, not dead
 """
 
 import asyncio
+import json
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -16,14 +18,22 @@ from elastic_deploy.model.names import EngineName
 from elastic_deploy.model.snapshot import ProbeSeen
 from elastic_deploy.model.spec import Canary
 
+log = logging.getLogger(__name__)
+
 KNOCK_PERIOD = 0.25
 """Seconds between looks at an engine that does not answer yet: what a look costs is a refused connection."""
 
 RETRY_PERIOD = 1.0
-"""Seconds after a failed canary before the next: enough for a hiccup to pass."""
+"""Seconds after a failed canary before the next, if its period is not shorter: enough for a hiccup to pass."""
 
 FIRST_GENERATION = 120.0
-"""Seconds for the first generation: kernels may still be compiled in it."""
+"""Seconds for an engine's very first generation: kernels may still be compiled in it."""
+
+LOOK = 5.0
+"""Seconds for `/health` and `/metrics`, which an engine answers without generating."""
+
+UNREACHED = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""What a request to a dying engine may raise; ValueError where what it sends is no HTTP, no text or no JSON."""
 
 _TOKENS = re.compile(r"^vllm:generation_tokens(?:_total)?(?:\{[^}]*\})?\s+(?P<count>[0-9.eE+]+)$", re.MULTILINE)
 
@@ -44,8 +54,10 @@ class Prober:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._tasks: dict[EngineName, asyncio.Task[None]] = {}
+        self._probes: dict[EngineName, asyncio.Task[None]] = {}
+        self._canaries: dict[EngineName, Canary] = {}
         self._seen: dict[EngineName, ProbeSeen] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -54,21 +66,35 @@ class Prober:
         return tuple(self._seen.values())
 
     def follow(self, targets: list[Target]) -> None:
-        """Probe these engines, and no others."""
+        """Probe these engines, and no others. Of an engine that is probed already only the canary may change."""
         wanted = {target.name: target for target in targets}
-        for name in [name for name in self._tasks if name not in wanted]:
-            self._tasks.pop(name).cancel()
-            self._seen.pop(name, None)
+        for name in [name for name in self._seen if name not in wanted]:
+            del self._seen[name]
+            if name in self._probes:
+                self._probes.pop(name).cancel()
+        self._canaries = {target.name: target.canary for target in targets}
         for name, target in wanted.items():
-            if name not in self._tasks:
-                self._seen[name] = ProbeSeen(name)
-                self._tasks[name] = asyncio.create_task(self._probe(target))
+            if name not in self._probes:
+                self._seen.setdefault(name, ProbeSeen(name))
+                task = asyncio.create_task(self._probe(target))
+                self._probes[name] = task
+                self._running.add(task)
+                task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """End all probes."""
         self.follow([])
+        await asyncio.gather(*self._running, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        # Probes go on until they are cancelled: this one met a bug, and the next `follow` starts it again.
+        self._probes = {name: other for name, other in self._probes.items() if other is not task}
+        log.error("a probe ended", exc_info=task.exception())
 
     def _note(self, seen: ProbeSeen) -> None:
         before = self._seen.get(seen.name)
@@ -80,58 +106,66 @@ class Prober:
         if self._session is None:
             # Probes never share a connection with one that hangs.
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0))
-        error = ""
-        while not await self._is_up(target):
+        session = self._session
+        while not await _is_up(session, target):
             await asyncio.sleep(KNOCK_PERIOD)
-        timeout, tokens = FIRST_GENERATION, 0.0
+        tokens = await _tokens(session, target)
+        # An engine that has generated before was found running by a new supervisor: nothing is left to be compiled.
+        is_first = not tokens
         while True:
-            seen = self._seen[target.name]
-            error = await self._generate(target, timeout)
+            canary, seen = self._canaries[target.name], self._seen[target.name]
+            error = await _generate(session, target, FIRST_GENERATION if is_first else canary.timeout)
+            counted = await _tokens(session, target)
             if not error:
+                is_first = False
                 self._note(replace(seen, proven_at=time.time(), failures=0, progressing=False, last_error=""))
-                timeout = target.canary.timeout
-                tokens = await self._tokens(target)
-                await asyncio.sleep(target.canary.period)
             else:
-                grown = await self._tokens(target)
-                self._note(replace(seen, failures=seen.failures + 1, progressing=grown > tokens, last_error=error))
-                tokens = max(tokens, grown)
-                await asyncio.sleep(RETRY_PERIOD)
+                progressing = tokens is not None and counted is not None and counted > tokens
+                self._note(replace(seen, failures=seen.failures + 1, progressing=progressing, last_error=error))
+            tokens = tokens if counted is None else counted
+            await asyncio.sleep(min(RETRY_PERIOD, canary.period) if error else canary.period)
 
-    async def _is_up(self, target: Target) -> bool:
-        assert self._session is not None
-        try:
-            limit = aiohttp.ClientTimeout(total=5)
-            async with self._session.get(f"{target.address}/health", timeout=limit) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
 
-    async def _generate(self, target: Target, timeout: float) -> str:
-        """Ask for one token: "" if it came, else what went wrong."""
-        assert self._session is not None
-        body = {"model": target.model, "prompt": "1", "max_tokens": 1, "temperature": 0}
-        try:
-            async with self._session.post(
-                f"{target.address}/v1/completions",
-                json=body,
-                headers={"Authorization": f"Bearer {target.api_key}"},
-                timeout=aiohttp.ClientTimeout(total=timeout),
-            ) as answer:
-                text = await answer.text()
-                if answer.status != 200:
-                    return f"HTTP {answer.status}: {text[:200]}"
-                return "" if '"choices"' in text else f"an answer without choices: {text[:200]}"
-        except TimeoutError:
-            return f"no token within {timeout:g} s"
-        except (aiohttp.ClientError, OSError) as error:
-            return f"{type(error).__name__}: {error}"
+async def _is_up(session: aiohttp.ClientSession, target: Target) -> bool:
+    try:
+        async with session.get(f"{target.address}/health", timeout=aiohttp.ClientTimeout(total=LOOK)) as answer:
+            return answer.status == 200
+    except UNREACHED:
+        return False
 
-    async def _tokens(self, target: Target) -> float:
-        """The engine's own count of tokens that it has generated; 0 where it cannot be read."""
-        assert self._session is not None
-        try:
-            async with self._session.get(f"{target.address}/metrics", timeout=aiohttp.ClientTimeout(total=5)) as answer:
-                return sum(float(match["count"]) for match in _TOKENS.finditer(await answer.text()))
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return 0.0
+
+async def _generate(session: aiohttp.ClientSession, target: Target, timeout: float) -> str:
+    """Ask for one token: "" if it came, else what went wrong."""
+    try:
+        async with session.post(
+            f"{target.address}/v1/completions",
+            json={"model": target.model, "prompt": "1", "max_tokens": 1, "temperature": 0},
+            headers={"Authorization": f"Bearer {target.api_key}"},
+            timeout=aiohttp.ClientTimeout(total=timeout),
+        ) as answer:
+            text = (await answer.read()).decode(errors="replace")
+            if answer.status != 200:
+                return f"HTTP {answer.status}: {text[:200]}"
+            return "" if _has_choice(text) else f"an answer without a choice: {text[:200]}"
+    except TimeoutError:
+        return f"no token within {timeout:g} s"
+    except UNREACHED as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _has_choice(text: str) -> bool:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and bool(answer.get("choices"))
+
+
+async def _tokens(session: aiohttp.ClientSession, target: Target) -> float | None:
+    """The engine's own count of tokens that it has generated; None where it cannot be read."""
+    try:
+        async with session.get(f"{target.address}/metrics", timeout=aiohttp.ClientTimeout(total=LOOK)) as answer:
+            counts = [float(match["count"]) for match in _TOKENS.finditer(await answer.text())]
+            return sum(counts) if counts else None
+    except UNREACHED:
+        return None

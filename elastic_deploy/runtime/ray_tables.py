@@ -5,6 +5,7 @@ an actor's placement group, pending launches). `tests/runtime/test_ray_tables.py
 Every call blocks, for seconds at the most; the observer runs them in threads.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import ray
@@ -106,11 +107,12 @@ def pending_nodes(client: GcsClient) -> list[PendingNode]:
     found = [
         PendingNode(item.instance_id, item.ray_node_type_name, True, item.details) for item in state.pending_instances
     ]
-    for item in state.pending_instance_requests:
-        found += [
-            PendingNode(f"{item.ray_node_type_name}-asked-{index + 1}", item.ray_node_type_name, False, "")
-            for index in range(item.count)
-        ]
+    asked: Counter[str] = Counter()
+    for item in state.pending_instance_requests:  # one for each call to the cloud, so several may be of one type
+        for _ in range(item.count):
+            asked[item.ray_node_type_name] += 1
+            number = asked[item.ray_node_type_name]
+            found.append(PendingNode(f"{item.ray_node_type_name}-asked-{number}", item.ray_node_type_name, False, ""))
     return found
 
 

@@ -6,44 +6,53 @@ One request a connection: a JSON line in, JSON lines out, each `{"ok": ...}` or 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
 from elastic_deploy.model.errors import ExitCode, UsageError, UserError
-from elastic_deploy.model.shape import Shape
-from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
+from elastic_deploy.model.names import EngineName
+from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.runtime.engine_logs import EngineLogs
+from elastic_deploy.runtime.journal import Event
 from elastic_deploy.runtime.socket_path import open_socket_path
-from elastic_deploy.runtime.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 LONGEST_REQUEST = 1 << 20
 """Bytes of one request at the most."""
 
-_CANARY = TypeAdapter(Canary)
+REQUEST_WITHIN = 30.0
+"""Seconds from a connection to its request; the agent sends it at once."""
+
+_SPEC = TypeAdapter(DeploymentSpec)
 
 
-def wish_of(payload: dict[str, Any]) -> DeploymentSpec:
-    """The spec that a payload of `apply` asks for."""
+class Supervising(Protocol):
+    """What is asked of the supervisor. The methods say it there; here it is only who answers which verb."""
+
+    def hello(self, cluster: str, provider: str) -> dict[str, Any]: ...
+    def compare(self, wish: DeploymentSpec) -> dict[str, Any]: ...
+    async def apply(self, wish: DeploymentSpec, port: int) -> dict[str, Any]: ...
+    async def stop(self, name: str | None) -> dict[str, Any]: ...
+    def status(self) -> dict[str, Any]: ...
+    def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]: ...
+    def events(self, after: str | None, *, follow: bool) -> AsyncIterator[Event]: ...
+
+
+def wish_of(payload: dict[str, Any]) -> tuple[DeploymentSpec, int]:
+    """The spec that a payload of `apply` or `compare` asks for, and the front door's port.
+
+    Raises UsageError where it is none: what is wrong must be found here, before it is kept on disk.
+    """
     try:
-        wish = payload["deployment"]
-        shape = Shape(int(wish["tensor_parallel"]), int(wish["pipeline_parallel"]), int(wish["replicas"]))
-        spec = DeploymentSpec(wish["name"], wish["model"], wish["served_model_name"], shape)
-        return replace(
-            spec,
-            engine_arguments=tuple(wish.get("engine_arguments", ())),
-            wait_timeout=wish["wait_timeout"],
-            engine_start_timeout=wish.get("engine_start_timeout", spec.engine_start_timeout),
-            canary=_CANARY.validate_python(wish.get("canary") or {}),
-            max_engine_failures=int(wish.get("max_engine_failures", spec.max_engine_failures)),
-            on_failure=OnFailure(wish.get("on_failure", spec.on_failure)),
-        )
+        wish = dict(payload["deployment"])
+        shape = {size: wish.pop(size) for size in ("tensor_parallel", "pipeline_parallel", "replicas")}
+        return _SPEC.validate_python({**wish, "shape": shape}), int(payload["port"])
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise UsageError(f"The supervisor cannot read this deployment: {error!r}.") from error
 
@@ -51,7 +60,7 @@ def wish_of(payload: dict[str, Any]) -> DeploymentSpec:
 class Server:
     """Answers the agent."""
 
-    def __init__(self, supervisor: Supervisor, directory: Path) -> None:
+    def __init__(self, supervisor: Supervising, directory: Path) -> None:
         self._supervisor = supervisor
         self._directory = directory
         self._logs = EngineLogs()
@@ -66,38 +75,52 @@ class Server:
                 await server.serve_forever()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        gone = asyncio.create_task(self._answer(reader, writer))
-        with suppress(ConnectionError, asyncio.CancelledError):
-            await gone
-        writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def say(line: dict[str, Any]) -> None:
-            writer.write(json.dumps(line).encode() + b"\n")
-            await writer.drain()
-
         try:
-            request = json.loads(await reader.readline())
-            async for item in self._answers(request["verb"], request.get("payload") or {}):
-                await say({"ok": item})
+            with suppress(ConnectionError):  # whoever asked has gone
+                await self._converse(reader, writer)
+        finally:
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer until all is said or whoever asked has gone: else each that listened would be told for ever."""
+        try:
+            verb, payload = await _request(reader)
+        except UsageError as error:
+            await _say(writer, _error(error.code, error.message))
+            return
+        answering = asyncio.create_task(self._answer(verb, payload, writer))
+        leaving = asyncio.create_task(_end_of(reader))
+        try:
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            answering.cancel()
+            leaving.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+    async def _answer(self, verb: str, payload: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        try:
+            async with aclosing(self._answers(verb, payload)) as answers:
+                async for answer in answers:
+                    await _say(writer, {"ok": answer})
         except UserError as error:
-            await say({"error": {"code": int(error.code), "message": error.message}})
+            await _say(writer, _error(error.code, error.message))
         except ConnectionError:
             raise
         except Exception as error:
             log.exception("a request failed")
             message = f"The supervisor met a bug ({type(error).__name__}: {error}); its log is on the head."
-            await say({"error": {"code": int(ExitCode.INTERNAL), "message": message}})
+            await _say(writer, _error(ExitCode.INTERNAL, message))
 
-    async def _answers(self, verb: str, payload: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def _answers(self, verb: str, payload: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         supervisor = self._supervisor
         match verb:
             case "hello":
                 yield supervisor.hello(payload.get("cluster", ""), payload.get("provider", ""))
             case "compare":
-                yield supervisor.compare(wish_of(payload))
+                wish, _ = wish_of(payload)
+                yield supervisor.compare(wish)
             case "apply":
-                yield await supervisor.apply(wish_of(payload), int(payload["port"]))
+                yield await supervisor.apply(*wish_of(payload))
             case "stop":
                 yield await supervisor.stop(payload.get("deployment"))
             case "status":
@@ -106,9 +129,39 @@ class Server:
                 async for event in supervisor.events(payload.get("after"), follow=bool(payload.get("follow"))):
                     yield event
             case "logs":
-                engines = supervisor.engines(payload.get("deployment"), payload.get("replica"))
                 lines, follow = int(payload.get("lines", 200)), bool(payload.get("follow"))
-                async for line in self._logs.read(engines, lines, follow=follow):
+                chosen = partial(supervisor.engines, payload.get("deployment"), payload.get("replica"))
+                async for line in self._logs.read(chosen, lines, follow=follow):
                     yield line
             case _:
-                raise UsageError(f"The supervisor does not know {verb!r}.")
+                raise UsageError(f"The supervisor does not know {verb!r}: it may be older or newer than this command.")
+
+
+async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+    """The verb and the payload that a connection begins with. Raises UsageError where it is none."""
+    try:
+        async with asyncio.timeout(REQUEST_WITHIN):
+            request = json.loads(await reader.readline())
+        return str(request["verb"]), dict(request.get("payload") or {})
+    except TimeoutError as error:
+        raise UsageError(f"The supervisor was asked nothing within {REQUEST_WITHIN:g} s.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"The supervisor cannot read this request ({error!r}): it is one JSON line of at most "
+            f"{LONGEST_REQUEST} bytes, with a verb and its payload."
+        ) from error
+
+
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    """Wait until whoever asked closes its side, which it keeps open for as long as it listens."""
+    while await reader.read(LONGEST_REQUEST):
+        pass
+
+
+async def _say(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
+    writer.write(json.dumps(line).encode() + b"\n")
+    await writer.drain()
+
+
+def _error(code: ExitCode, message: str) -> dict[str, Any]:
+    return {"error": {"code": int(code), "message": message}}

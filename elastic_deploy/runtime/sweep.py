@@ -4,6 +4,9 @@ Run by `runtime.apply` as a task on each node of the engine's group. An engine's
 environment; those that Ray started for it are also known by pid, and whatever descends from either belongs to it.
 """
 
+import time
+from contextlib import suppress
+
 import psutil
 import ray
 
@@ -14,6 +17,9 @@ from elastic_deploy.runtime.engine import read_tail
 
 GONE_WITHIN = 10.0
 """Seconds within which a killed process goes; one that stays longer hangs in the kernel, and that is an error."""
+
+GLANCE = 0.02
+"""Seconds between looks whether the killed have gone."""
 
 
 def find(engine: str, pids: frozenset[int]) -> set[psutil.Process]:
@@ -46,22 +52,28 @@ def end(engine: str, pids: frozenset[int]) -> int:
     and vLLM's own shutdown can hang on a peer that is dead. Raises TimeoutError where a process does not go.
     """
     running = find(engine, pids)
-    memory = mapped_by(process.pid for process in running)
-    count = len(running)
+    memory: frozenset[str] = frozenset()
+    count = 0
     while running:
-        for process in running:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        _, left = psutil.wait_procs(running, timeout=GONE_WITHIN)
-        if stuck := [process.pid for process in left if _lives(process)]:
-            raise TimeoutError(f"processes {stuck} of {engine} do not end, though killed")
+        count += len(running)
+        memory |= mapped_by(process.pid for process in running)
+        _kill(engine, running)
         # Once more by the mark alone: a process may have been born while the others died.
         running = find(engine, frozenset())
-        count += len(running)
     remove_unused(memory)
     return count
+
+
+def _kill(engine: str, running: set[psutil.Process]) -> None:
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + GONE_WITHIN
+    # Not psutil's own wait: to that a zombie lives, and where nobody reaps orphans they stay zombies.
+    while left := [process.pid for process in running if _lives(process)]:
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"processes {left} of {engine} do not end, though killed")
+        time.sleep(GLANCE)
 
 
 def _sweep(engine: str, pids: frozenset[int], log: str) -> tuple[int, str]:

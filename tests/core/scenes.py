@@ -67,7 +67,8 @@ def snapshot(
 
 def blind(seen: Snapshot, part: str = "groups") -> Snapshot:
     """The snapshot with one reading failed."""
-    return replace(seen, **{part: Reading(NOW, error="no answer within 15 s")})
+    unknown: dict[str, Any] = {part: Reading(NOW, error="no answer within 15 s")}
+    return replace(seen, **unknown)
 
 
 def fresh(**more: Any) -> ReplicaMemory:

@@ -77,8 +77,9 @@ class TestDeadline:
             (deployment(running(), waiting_since=0.0, phase="starting"), STARTING, SPEC),
             (deployment(fresh(), waiting_since=0.0), blind(PENDING), SPEC),
             (deployment(serving(), fresh(id="r1"), waiting_since=0.0), SERVING, TWO),
+            (deployment(serving(engine_ended=True), fresh(id="r1"), waiting_since=0.0), PENDING, TWO),
         ],
-        ids=["too early", "no deadline", "recovering", "starting", "blind", "a part serves"],
+        ids=["too early", "no deadline", "recovering", "starting", "blind", "a part serves", "a part recovers"],
     )
     def test_it_goes_on(self, memory: DeploymentMemory, seen: Snapshot, spec: DeploymentSpec) -> None:
         assert stepped(memory, seen, spec).memory.failure is None
@@ -167,6 +168,13 @@ class TestUser:
         result = stepped(deployment(phase="stopped", waiting_since=0.0, generations=2), snapshot())
         assert (result.memory.phase, result.memory.waiting_since) == ("waiting", NOW)
         assert result.actions == (CreatePlacementGroup(GROUP, ({"GPU": 1.0}, {"GPU": 1.0})),)
+
+    def test_applied_again_while_it_is_still_being_stopped_it_begins_anew(self) -> None:
+        outage = Outage(NOW - 9, "the engine ended", "")
+        memory = deployment(serving(engine_ended=True, failures=2, outage=outage), phase="stopped")
+        result = stepped(memory, snapshot((group(),), (ended(),)))
+        assert result.memory.phase == "starting"
+        assert (result.memory.replicas[0].failures, result.memory.replicas[0].outage) == (0, None)
 
     def test_an_outage_that_the_user_changes_away_is_no_recovery(self) -> None:
         outage = Outage(NOW - 9, "the engine ended", "")

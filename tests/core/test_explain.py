@@ -128,19 +128,19 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         SPEC,
         deployment(running()),
         STARTING,
-        "Engine/chat/r0/g1 was started 20s ago and has not generated yet; it has 1m 40s left.",
+        "The engine of chat/r0 (generation 1) was started 20s ago and has not generated yet; it has 1m 40s left.",
     ),
     "starting without a deadline": (
         ENDLESS,
         deployment(running(fingerprint=ENDLESS.fingerprint)),
         STARTING,
-        "Engine/chat/r0/g1 was started 20s ago and has not generated yet; it has no deadline.",
+        "The engine of chat/r0 (generation 1) was started 20s ago and has not generated yet; it has no deadline.",
     ),
     "starting, found running": (
         SPEC,
         deployment(running(adopted=True)),
         STARTING,
-        "Engine/chat/r0/g1 was found running 20s ago and has not generated yet; it has 1m 40s left.",
+        "The engine of chat/r0 (generation 1) was found running 20s ago and has not generated yet; it has 1m 40s left.",
     ),
     "starting, about to": (
         SPEC,
@@ -152,14 +152,14 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         SPEC,
         deployment(failed(failures=2, retry_at=NOW + 2, last_words="ValueError: no")),
         WHOLE,
-        "Engine/chat/r0/g1 failed, 2 times in a row of at most 3 (its last words: ValueError: no); "
+        "The engine of chat/r0 (generation 1) failed, 2 times in a row of at most 3 (its last words: ValueError: no); "
         "the next is started in 2s.",
     ),
     "starting, sweeping": (
         SPEC,
         deployment(failed()),
         STARTING,
-        "What is left of engine/chat/r0/g1 is being ended before its successor is started.",
+        "What is left of the engine of chat/r0 (generation 1) is being ended before its successor is started.",
     ),
     "ready": (
         SPEC,
@@ -172,8 +172,8 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         SPEC,
         deployment(running(ever_ready=True, outage=OUTAGE)),
         STARTING,
-        "Recovering for 12s, since node i-b was lost: engine/chat/r0/g1 was started 20s ago and has not generated "
-        "yet; it has 1m 40s left. Recovery has no deadline.",
+        "Recovering for 12s, since node i-b was lost: the engine of chat/r0 (generation 1) was started 20s ago "
+        "and has not generated yet; it has 1m 40s left. Recovery has no deadline.",
     ),
     "recovering, a node suspect": (
         SPEC,
@@ -193,8 +193,8 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         TWO,
         deployment(serving(), fresh(id="r1"), waiting_since=NOW - 300),
         snapshot((group(),), (engine(),)),
-        "Serving in a smaller shape than asked. 1 of 2 replicas serves. R1: waiting for its 2 GPUs together: "
-        "2 of 4 GPUs have come, 2 are missing (no node is on its way). This has no deadline.",
+        "Serving in a smaller shape than asked. 1 of 2 replicas serves. Of the rest, r1: waiting for its 2 GPUs "
+        "together: 2 of 4 GPUs have come, 2 are missing (no node is on its way). This has no deadline.",
     ),
     "failed for want of GPUs": (
         SPEC,

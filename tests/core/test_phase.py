@@ -32,6 +32,7 @@ EXHAUSTED = running(engine_ended=True, failures=3)
         ((SERVES, STARTS), 9999, Phase.STARTING),
         ((SERVES, EXHAUSTED), 0, Phase.DEGRADED),
         ((SERVES, RECOVERS), 9999, Phase.RECOVERING),
+        ((SERVES, replace(RECOVERS, failures=3)), 0, Phase.RECOVERING),
         ((SERVES, RECOVERS, WAITS), 300, Phase.DEGRADED),
         ((RECOVERS, WAITS), 300, Phase.RECOVERING),
         ((STARTS, WAITS), 0, Phase.WAITING),

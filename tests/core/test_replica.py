@@ -63,6 +63,7 @@ def test_an_unfit_group_is_removed() -> None:
     assert result.actions == (RemovePlacementGroup(GROUP),)
     assert result.memory == fresh()
     assert result.events == ()
+    assert step(facts(fresh(), snapshot((group(nodes=("a",)),)))).events == (), "a group of another size is not ready"
 
 
 def test_an_incomplete_gang_is_waited_for() -> None:

@@ -106,7 +106,8 @@ def test_a_killed_supervisor_comes_back_and_restarts_nothing(user: User) -> None
     before = user.deployment()
     old = user.titled("ray::SupervisorActor")
     kill(old)
-    user.until("another supervisor answers", lambda: user.titled("ray::SupervisorActor").pid != old.pid, limit=60)
+    user.until("another supervisor runs", lambda: len(user.all_titled("ray::SupervisorActor")) == 1, limit=60)
+    assert user.titled("ray::SupervisorActor").pid != old.pid
     time.sleep(5)
     after = user.deployment()
     assert after["phase"] == "ready"

@@ -129,9 +129,18 @@ class User:
                     marked.append(process)
         return marked
 
+    def all_titled(self, title: str) -> list[psutil.Process]:
+        """The processes of the cluster whose command line has `title` in it."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if title in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
     def titled(self, title: str) -> psutil.Process:
         """The one process of the cluster whose command line has `title` in it."""
-        found = [p for p in self.processes() if title in " ".join(p.cmdline())]
+        found = self.all_titled(title)
         assert len(found) == 1, f"{title}: {found}"
         return found[0]
 

@@ -91,6 +91,15 @@ async def say_dead(_: "StandIn", __: web.Request) -> web.StreamResponse:
     return web.json_response({"error": {"message": message, "type": "InternalServerError", "code": 500}}, status=500)
 
 
+async def say_dead_in_stream(_: "StandIn", request: web.Request) -> web.StreamResponse:
+    """Tell in the middle of a stream, as vLLM's server does, that the engine has died, and end the stream well."""
+    error = {"message": "EngineCore encountered an issue. See above.", "type": "InternalServerError", "code": 500}
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    await response.write(event("0") + b"data: " + json.dumps({"error": error}).encode() + b"\n\ndata: [DONE]\n\n")
+    return response
+
+
 async def hang(_: "StandIn", __: web.Request) -> web.StreamResponse:
     """Never answer."""
     await asyncio.sleep(3600)

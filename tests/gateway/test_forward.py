@@ -28,6 +28,7 @@ from .stand_in import (
     route,
     run,
     say_dead,
+    say_dead_in_stream,
     stream,
     write_routes,
 )
@@ -193,9 +194,10 @@ def test_a_request_that_ends_two_engines_is_not_tried_on_a_third(tmp_path: Path)
     run(story())
 
 
-def test_a_stream_that_breaks_ends_with_an_error_event_after_whole_events(tmp_path: Path) -> None:
+@pytest.mark.parametrize("death", [die_in_stream, say_dead_in_stream])
+def test_a_stream_that_breaks_ends_with_an_error_event_after_whole_events(tmp_path: Path, death: Behaviour) -> None:
     async def story() -> None:
-        async with engine(die_in_stream) as e, front(Settings(tmp_path, port=0), route(e.backend)) as door:
+        async with engine(death) as e, front(Settings(tmp_path, port=0), route(e.backend)) as door:
             async with door.post(ASK | {"stream": True}) as response:
                 first, last = (await response.read()).removesuffix(b"\n\n").split(b"\n\n")
                 assert first + b"\n\n" == event("0")

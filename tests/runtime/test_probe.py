@@ -1,0 +1,405 @@
+"""Proof of life, against a real HTTP server in an engine's place that comes late, hangs, slows down, lies and dies."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from elastic_deploy.model.names import EngineName
+from elastic_deploy.model.snapshot import ProbeSeen
+from elastic_deploy.model.spec import Canary
+from elastic_deploy.runtime.probe import Prober, Target
+
+NAME = EngineName("chat", "r0", 1)
+KEY = "sk-engine"
+CANARY = Canary(period=0.05, timeout=0.3, failures=3)
+LIMIT = 20.0
+
+
+class StandIn:
+    """Answers what the probe asks of vLLM. `generate` is what a completion does; `tokens` is what is counted."""
+
+    def __init__(self) -> None:
+        self.healthy = True
+        self.tokens: float | None = 0.0
+        self.generate: Callable[[], Coroutine[Any, Any, web.Response]] = self.answer
+        self.asked: list[dict[str, Any]] = []
+        self._runner: web.AppRunner | None = None
+        self._ending = asyncio.Event()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen, on the same port each time."""
+        self._ending.clear()
+        app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_post("/v1/completions", self._completions)
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = site.port
+
+    async def stop(self) -> None:
+        """Die."""
+        self._ending.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def answer(self) -> web.Response:
+        self.tokens = (self.tokens or 0) + 1
+        return web.json_response({"choices": [{"text": "2"}]})
+
+    async def hang(self) -> web.Response:
+        await self._ending.wait()
+        return web.Response()
+
+    async def hang_while_others_are_served(self) -> web.Response:
+        self.tokens = (self.tokens or 0) + 100
+        return await self.hang()
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(status=200 if self.healthy else 503)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        if self.tokens is None:
+            return web.Response(status=500)
+        half = self.tokens / 2
+        text = "".join(f'vllm:generation_tokens_total{{engine="{rank}",model_name="m"}} {half}\n' for rank in (0, 1))
+        return web.Response(
+            text="# HELP vllm:generation_tokens_total tokens\n" + text + "vllm:prompt_tokens_total 9.0\n"
+        )
+
+    async def _completions(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json() | {"key": request.headers.get("Authorization")})
+        return await self.generate()
+
+    def target(self, canary: Canary = CANARY) -> Target:
+        return Target(NAME, f"http://127.0.0.1:{self.port}", "chat-small", KEY, canary)
+
+
+class Watch:
+    """A prober on one stand-in, and every state that it has called `changed` for."""
+
+    def __init__(self, engine: StandIn) -> None:
+        self.engine = engine
+        self.changes: list[ProbeSeen] = []
+        self.prober = Prober(self._changed)
+
+    def _changed(self) -> None:
+        self.changes += self.prober.seen
+
+    @property
+    def seen(self) -> ProbeSeen:
+        [seen] = self.prober.seen
+        return seen
+
+    async def until(self, condition: Callable[[ProbeSeen], bool]) -> ProbeSeen:
+        """The first state for which the condition holds."""
+        while not condition(self.seen):
+            await asyncio.sleep(0.01)
+        return self.seen
+
+
+@asynccontextmanager
+async def watched(*, started: bool = True, canary: Canary = CANARY) -> AsyncIterator[Watch]:
+    """A probed stand-in. At the end nothing of the prober may be left."""
+    before = asyncio.all_tasks()
+    engine = StandIn()
+    await engine.start()
+    if not started:
+        await engine.stop()
+    watch = Watch(engine)
+    watch.prober.follow([engine.target(canary)])
+    try:
+        yield watch
+    finally:
+        await watch.prober.close()
+        await engine.stop()
+        assert watch.prober.seen == ()
+        left = {task for task in asyncio.all_tasks() - before if not task.done()}
+        assert not left, f"left behind: {left}"
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(LIMIT):
+            await story
+
+    asyncio.run(limited())
+
+
+def test_an_engine_is_proven_by_a_generation_of_one_token_with_its_key() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            began = time.time()
+            seen = await watch.until(lambda seen: seen.proven_at is not None)
+            assert seen.proven_at is not None
+            assert began <= seen.proven_at <= time.time()
+            assert (seen.failures, seen.last_error) == (0, "")
+            assert watch.changes[0].proven_at == seen.proven_at
+            asked = watch.engine.asked[0]
+            assert (asked["model"], asked["max_tokens"], asked["key"]) == ("chat-small", 1, f"Bearer {KEY}")
+
+    run(story())
+
+
+def test_an_engine_that_comes_up_late_is_neither_proven_nor_failing_until_then() -> None:
+    async def story() -> None:
+        async with watched(started=False) as watch:
+            await asyncio.sleep(0.6)
+            assert watch.seen == ProbeSeen(NAME)
+            watch.engine.healthy = False
+            await watch.engine.start()
+            await asyncio.sleep(0.6)
+            assert watch.seen == ProbeSeen(NAME)
+            assert watch.engine.asked == []
+            watch.engine.healthy = True
+            await watch.until(lambda seen: seen.proven_at is not None)
+            assert watch.changes[0].failures == 0
+
+    run(story())
+
+
+async def refuse() -> web.Response:
+    return web.Response(status=500, text="EngineCore encountered an issue.")
+
+
+async def unauthorized() -> web.Response:
+    return web.json_response({"error": "Unauthorized"}, status=401)
+
+
+async def choose_nothing() -> web.Response:
+    return web.json_response({"choices": []})
+
+
+async def talk_of_choices() -> web.Response:
+    return web.Response(text='there are no "choices" here')
+
+
+async def send_no_text() -> web.Response:
+    return web.Response(body=b"\xff\xfe\x00", headers={"Content-Type": "application/json; charset=utf-8"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (refuse, "HTTP 500: EngineCore encountered an issue."),
+        (unauthorized, 'HTTP 401: {"error": "Unauthorized"}'),
+        (choose_nothing, "an answer without a choice: "),
+        (talk_of_choices, "an answer without a choice: "),
+        (send_no_text, "an answer without a choice: "),
+    ],
+)
+def test_a_healthy_engine_whose_generation_fails_is_failing(
+    answer: Callable[[], Coroutine[Any, Any, web.Response]], error: str
+) -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            watch.engine.generate = answer
+            seen = await watch.until(lambda seen: seen.failures == 3)
+            assert seen.proven_at is None
+            assert not seen.progressing
+            assert seen.last_error.startswith(error)
+            assert [change.failures for change in watch.changes] == [1, 2, 3]
+
+    run(story())
+
+
+def test_an_engine_that_hangs_after_it_was_proven_fails_each_canary_within_its_timeout() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            proven = (await watch.until(lambda seen: seen.proven_at is not None)).proven_at
+            watch.engine.generate = watch.engine.hang
+            began = time.monotonic()
+            seen = await watch.until(lambda seen: seen.failures == 3)
+            assert time.monotonic() - began < 5
+            assert seen.last_error == "no token within 0.3 s"
+            assert not seen.progressing
+            assert proven is not None
+            assert seen.proven_at is not None
+            assert seen.proven_at >= proven
+
+    run(story())
+
+
+def test_the_very_first_generation_is_given_more_time_than_a_canary() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+
+            async def compile_first() -> web.Response:
+                await asyncio.sleep(3 * CANARY.timeout)
+                return await watch.engine.answer()
+
+            watch.engine.generate = compile_first
+            await watch.until(lambda seen: seen.proven_at is not None)
+            assert [change.failures for change in watch.changes] == [0]
+
+    run(story())
+
+
+def test_an_engine_that_had_generated_before_it_was_found_is_given_no_more_time_than_a_canary() -> None:
+    """A new supervisor adopts it: what it counted long ago is no sign of life today."""
+
+    async def story() -> None:
+        async with watched(started=False) as watch:
+            watch.engine.tokens = 5000.0
+            watch.engine.generate = watch.engine.hang
+            await watch.engine.start()
+            seen = await watch.until(lambda seen: seen.failures == 2)
+            assert not any(change.progressing for change in watch.changes)
+            assert seen.last_error == "no token within 0.3 s"
+
+    run(story())
+
+
+def test_a_busy_engine_whose_tokens_still_grow_is_progressing_until_they_stand_still() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            await watch.until(lambda seen: seen.proven_at is not None)
+            watch.engine.generate = watch.engine.hang_while_others_are_served
+            seen = await watch.until(lambda seen: seen.failures == 3)
+            assert seen.progressing
+            watch.engine.generate = watch.engine.hang
+            seen = await watch.until(lambda seen: seen.failures == 6)
+            assert not seen.progressing
+
+    run(story())
+
+
+def test_an_engine_whose_count_cannot_be_read_is_not_progressing() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            await watch.until(lambda seen: seen.proven_at is not None)
+            watch.engine.tokens = None
+            watch.engine.generate = watch.engine.hang
+            seen = await watch.until(lambda seen: seen.failures == 2)
+            assert not seen.progressing
+
+    run(story())
+
+
+def test_an_engine_that_dies_fails_and_one_that_recovers_is_proven_again() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            first = (await watch.until(lambda seen: seen.proven_at is not None)).proven_at
+            await watch.engine.stop()
+            seen = await watch.until(lambda seen: seen.failures >= 2)
+            assert "Connect" in seen.last_error
+            await watch.engine.start()
+            seen = await watch.until(lambda seen: seen.failures == 0)
+            assert first is not None
+            assert seen.proven_at is not None
+            assert seen.proven_at > first
+            assert seen.last_error == ""
+
+    run(story())
+
+
+def test_an_engine_that_speaks_no_http_is_not_up() -> None:
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.org ready\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def story() -> None:
+        server = await asyncio.start_server(babble, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        prober = Prober(lambda: None)
+        prober.follow([Target(NAME, f"http://127.0.0.1:{port}", "m", KEY, CANARY)])
+        await asyncio.sleep(0.6)
+        assert prober.seen == (ProbeSeen(NAME),)
+        await prober.close()
+        server.close()
+
+    run(story())
+
+
+def test_a_healthy_engine_is_asked_no_more_than_once_a_period() -> None:
+    async def story() -> None:
+        async with watched(canary=Canary(period=0.4, timeout=1.0)) as watch:
+            await watch.until(lambda seen: seen.proven_at is not None)
+            await asyncio.sleep(1.0)
+            assert 2 <= len(watch.engine.asked) <= 4
+
+    run(story())
+
+
+def test_a_new_canary_reaches_a_probe_that_runs() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            seen = await watch.until(lambda seen: seen.proven_at is not None)
+            watch.prober.follow([watch.engine.target(Canary(period=0.05, timeout=0.1))])
+            assert watch.seen.proven_at == seen.proven_at, "its history goes on"
+            watch.engine.generate = watch.engine.hang
+            await watch.until(lambda seen: seen.last_error == "no token within 0.1 s")
+
+    run(story())
+
+
+def test_an_engine_that_is_no_longer_followed_is_asked_no_more_and_forgotten() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            await watch.until(lambda seen: seen.proven_at is not None)
+            watch.prober.follow([])
+            assert watch.prober.seen == ()
+            asked = len(watch.engine.asked)
+            await asyncio.sleep(0.3)
+            assert len(watch.engine.asked) <= asked + 1
+            watch.prober.follow([watch.engine.target()])
+            await watch.until(lambda seen: seen.proven_at is not None)
+
+    run(story())
+
+
+def test_an_engine_that_hangs_holds_up_no_other() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            other = StandIn()
+            await other.start()
+            await watch.until(lambda seen: seen.proven_at is not None)
+            watch.engine.generate = watch.engine.hang
+            second = EngineName("chat", "r1", 1)
+            target = Target(second, f"http://127.0.0.1:{other.port}", "chat-small", KEY, CANARY)
+            watch.prober.follow([watch.engine.target(Canary(period=0.05, timeout=60.0)), target])
+            while not any(seen.name == second and seen.proven_at for seen in watch.prober.seen):
+                await asyncio.sleep(0.01)
+            await other.stop()
+
+    run(story())
+
+
+def test_a_probe_that_meets_a_bug_says_so_and_the_next_look_starts_it_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        watch = Watch(StandIn())
+        await watch.engine.start()
+        bugs = iter([ZeroDivisionError("in the supervisor")])
+
+        def changed() -> None:
+            for bug in bugs:
+                raise bug
+
+        watch.prober = Prober(changed)
+        watch.prober.follow([watch.engine.target()])
+        while "in the supervisor" not in caplog.text:
+            await asyncio.sleep(0.01)
+        asked = len(watch.engine.asked)
+        watch.prober.follow([watch.engine.target()])
+        while len(watch.engine.asked) < asked + 2:
+            await asyncio.sleep(0.01)
+        await watch.prober.close()
+        await watch.engine.stop()
+
+    with caplog.at_level(logging.ERROR):
+        run(story())
+
+
+def test_the_key_is_in_no_text_of_a_target() -> None:
+    assert KEY not in repr(StandIn().target())
