@@ -58,6 +58,20 @@ def _always(_: ReplicaFacts) -> bool:
     return True
 
 
+def _is_undisturbed(facts: ReplicaFacts) -> bool:
+    engine, probe = facts.engine, facts.probe
+    return (
+        engine is not None
+        and engine.state is not _ENDED
+        and probe is not None
+        and probe.proven_at is not None
+        and not probe.failures
+        and facts.memory.fingerprint == facts.fingerprint
+        and facts.is_intact
+        and not facts.view.blind
+    )
+
+
 def _is_suspect(facts: ReplicaFacts) -> bool:
     if not facts.suspect_nodes:
         return False
@@ -77,6 +91,8 @@ def _is_silent(facts: ReplicaFacts) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
+    # First because it is what nearly every replica is in at nearly every step; it holds where none up to the last does.
+    Rule(Condition.SERVING, True, _is_undisturbed, "the engine generates, and nothing that it needs has changed"),
     Rule(Condition.BLIND, None, lambda f: f.view.blind != "", "an observation failed, and what is unknown is not lost"),
     Rule(
         Condition.REPLACED_BY_USER,

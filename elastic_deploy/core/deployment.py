@@ -52,7 +52,7 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     if failure is not None:
         after = replace(after, failure=failure)
         events.append(EventDraft("deployment.failed", failure.message, spec.name, subject=f"deployment:{spec.name}"))
-    after, turned = _with_phase(spec, before, after, index, now, events)
+    after, turned = _with_phase(spec, before, after, now, events)
 
     asks = spec.wanted and (after.failure is None or spec.on_failure is OnFailure.KEEP)
     wakes = [s.wake_at for s in steps if s.wake_at is not None and s.wake_at > now]
@@ -112,13 +112,10 @@ def _with_phase(
     spec: DeploymentSpec,
     before: DeploymentMemory,
     after: DeploymentMemory,
-    index: Index,
     now: float,
     events: list[EventDraft],
 ) -> tuple[DeploymentMemory, tuple[EventDraft, ...]]:
     """The memory with the phase that it has come to, and the event that says so where that is another one."""
-    if index.blind and before.phase:
-        return after, ()
     phase = phase_of(spec, after, now)
     if phase == before.phase:
         return after, ()

@@ -49,7 +49,11 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (Phase.DEGRADED, Phase.STOPPED): "it was stopped",
     (Phase.FAILED, Phase.WAITING): "it was applied again",
     (Phase.FAILED, Phase.STARTING): "it was applied again, and its GPUs were kept",
+    (Phase.FAILED, Phase.READY): "it was applied again before its engines were ended",
+    (Phase.FAILED, Phase.RECOVERING): "it was applied again before its engines were ended",
     (Phase.FAILED, Phase.STOPPED): "it was stopped",
     (Phase.STOPPED, Phase.WAITING): "it was applied again",
     (Phase.STOPPED, Phase.STARTING): "it was applied again while its group still stood",
+    (Phase.STOPPED, Phase.READY): "it was applied again before its engines were ended",
+    (Phase.STOPPED, Phase.RECOVERING): "it was applied again before its engines were ended",
 }

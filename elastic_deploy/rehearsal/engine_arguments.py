@@ -53,6 +53,9 @@ def rehearsal_environment() -> dict[str, str]:
         # then took 35 s on two cores.
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # vLLM's samplers are compiled on first use even under --enforce-eager: on a CPU, by a C++ compiler, in the
+        # first request.
+        "TORCHDYNAMO_DISABLE": "1",
         # A rehearsal tells nobody: vLLM would report each start to its makers.
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",

@@ -26,7 +26,7 @@ class FrontDoor:
     def __init__(self, directory: Path, host: str) -> None:
         self._directory = directory
         self._host = host
-        self._tried_at = 0.0
+        self._tried_at = float("-inf")  # on the monotonic clock
         self._started: psutil.Process | None = None
 
     async def keep(self, port: int, *, wanted: bool) -> None:
@@ -59,11 +59,11 @@ class FrontDoor:
 
     def _is_coming(self) -> bool:
         """Whether one was started of late and may still announce itself."""
-        since = time.monotonic() - self._tried_at if self._tried_at else float("inf")
-        if self._started is not None and self._started.is_running():
-            if since < STARTS_WITHIN:
-                return True
-            with suppress(psutil.NoSuchProcess):
+        since = time.monotonic() - self._tried_at
+        with suppress(psutil.NoSuchProcess):
+            if self._started is not None and self._is_ours(self._started):
+                if since < STARTS_WITHIN:
+                    return True
                 self._started.kill()
         return since < RESTART_PERIOD
 

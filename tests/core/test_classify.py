@@ -156,5 +156,12 @@ def test_every_rule_has_a_row() -> None:
     assert {row.expected for row in ROWS} == {rule.condition for rule in RULES} == set(Condition)
 
 
+def test_the_short_way_to_serving_is_taken_only_where_the_long_way_leads_there_too() -> None:
+    short, *long = (rule for rule in RULES if rule.engine is not False)
+    for row in ROWS:
+        if row.facts.has_engine and short.holds(row.facts):
+            assert next(rule for rule in long if rule.holds(row.facts)).condition is short.condition, row.name
+
+
 def test_every_rule_says_why() -> None:
     assert all(rule.why for rule in RULES)

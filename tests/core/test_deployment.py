@@ -158,6 +158,11 @@ class TestUser:
         result = stepped(memory, SERVING, TWO)
         assert result.memory.replicas[1] == fresh(id="r1", generation=4, engine_ended=True, group_asked_at=NOW)
 
+    def test_what_the_user_changes_is_taken_up_even_by_the_blind(self) -> None:
+        memory = deployment(failed(), failure=FAILED, phase="failed")
+        result = stepped(memory, blind(STARTING), replace(SPEC, revision=2))
+        assert (result.memory.phase, result.memory.failure) == ("starting", None)
+
     def test_stopped_it_ends_everything_asks_for_nothing_and_has_no_route(self) -> None:
         spec = replace(SPEC, wanted=False)
         result = stepped(deployment(serving(), phase="ready"), SERVING, spec)
