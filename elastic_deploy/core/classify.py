@@ -25,6 +25,7 @@ class Condition(StrEnum):
     REPLACED_BY_USER = "replaced by the user"
     GANG_BROKEN = "gang broken"
     ENGINE_ENDED = "engine ended"
+    ENGINE_MAIMED = "engine maimed"
     ENGINE_UNSEEN = "engine unseen"
     ENGINE_WEDGED = "engine wedged"
     ENGINE_SILENT = "engine silent"
@@ -63,6 +64,7 @@ def _is_undisturbed(facts: ReplicaFacts) -> bool:
     return (
         engine is not None
         and engine.state is not _ENDED
+        and not engine.lost_workers
         and probe is not None
         and probe.proven_at is not None
         and not probe.failures
@@ -111,6 +113,12 @@ RULES: tuple[Rule, ...] = (
         True,
         lambda f: f.engine is not None and f.engine.state is _ENDED,
         "ended is ended, whatever the engine returned",
+    ),
+    Rule(
+        Condition.ENGINE_MAIMED,
+        True,
+        lambda f: f.engine is not None and f.engine.lost_workers > 0 and f.proven,
+        "an engine that served cannot go on without one of its workers, and notices late or never",
     ),
     Rule(
         Condition.ENGINE_UNSEEN,

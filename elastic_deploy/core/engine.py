@@ -79,6 +79,12 @@ def ended(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     return _failed(facts, rule, "vLLM refused its arguments" if hopeless else "the engine ended", words, hopeless)
 
 
+def maimed(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
+    """The engine runs on without a part of itself."""
+    lost = facts.engine.lost_workers if facts.engine else 0
+    return _failed(facts, rule, f"{lost} worker process{'es' if lost > 1 else ''} of the engine died", "")
+
+
 def unseen(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     """The engine is not among Ray's actors."""
     return _failed(facts, rule, "the engine has vanished from Ray's actors", "")

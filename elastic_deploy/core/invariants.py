@@ -118,7 +118,8 @@ def _is_well(index: Index, name: EngineName, canary_failures: int) -> bool:
     probes = index.of_deployment(name.deployment).probes.get(name.replica, ())
     probe = next((p for p in probes if p.name == name), None)
     answers = probe is None or probe.failures < canary_failures or probe.progressing
-    return whole and engine is not None and engine.state is EngineState.RUNNING and answers
+    runs = engine is not None and engine.state is EngineState.RUNNING and not engine.lost_workers
+    return whole and runs and answers
 
 
 def _starts_one_engine_in_a_whole_group(index: Index, decision: Decision) -> list[str]:

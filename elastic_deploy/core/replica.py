@@ -37,6 +37,7 @@ HANDLERS: dict[Condition, Handler] = {
     Condition.BACKING_OFF: engine.back_off,
     Condition.EXHAUSTED: _keep,
     Condition.ENGINE_DUE: engine.start,
+    Condition.ENGINE_MAIMED: engine.maimed,
     Condition.ENGINE_UNSEEN: engine.unseen,
     Condition.ENGINE_WEDGED: engine.wedged,
     Condition.ENGINE_SILENT: engine.silent,

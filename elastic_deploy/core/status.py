@@ -11,6 +11,7 @@ from typing import Any
 
 from elastic_deploy.core.explain import reason
 from elastic_deploy.core.ledger import Ledger, NodeRecord
+from elastic_deploy.core.past import Past, expect_gang, expect_start
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.tally import tally
 from elastic_deploy.model.memory import DeploymentMemory, Memory, ReplicaMemory
@@ -41,17 +42,24 @@ class _World:
     snapshot: Snapshot
     groups: dict[GroupName, GroupSeen]
     names: dict[str, str]
+    past: Past
     now: float
 
 
 def status_document(
-    spec: ClusterSpec, memory: Memory, ledger: Ledger, snapshot: Snapshot, facts: ClusterFacts, now: float
+    spec: ClusterSpec,
+    memory: Memory,
+    ledger: Ledger,
+    snapshot: Snapshot,
+    facts: ClusterFacts,
+    now: float,
+    past: Past | None = None,
 ) -> dict[str, Any]:
     """The document that `elastic-deploy status -o json` prints. Times are seconds since the epoch."""
     # Ray's table keeps groups that were removed, beside those of the same name that took their place.
     groups = {group.name: group for group in snapshot.groups.value or () if group.state is not GroupState.REMOVED}
     names = {record.node.ray_id: record.node.id for record in ledger.nodes if record.node.ray_id}
-    world = _World(facts, snapshot, groups, names, now)
+    world = _World(facts, snapshot, groups, names, past or Past(), now)
     remembered = {deployment.name: deployment for deployment in memory.deployments}
     bundles = _bundles(groups)
     return {
@@ -106,7 +114,7 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         "name": spec.name,
         "model": spec.served_model_name,
         "phase": phase.value,
-        "reason": reason(spec, memory, world.snapshot, world.now),
+        "reason": " ".join([reason(spec, memory, world.snapshot, world.now), *_expected(phase, memory, world.past)]),
         "endpoint": world.facts.endpoint,
         "api_key_file": "",
         "gpus": {
@@ -127,9 +135,18 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
             for recovery in (memory.recoveries if memory else ())
         ],
         "failure": {"kind": failure.kind.value, "message": failure.message} if failure else None,
+        "since": world.past.phase_since.get(spec.name),
         "deadline": _deadline(spec, memory) if phase is Phase.WAITING else None,
         "model_source": spec.model,
     }
+
+
+def _expected(phase: Phase, memory: DeploymentMemory | None, past: Past) -> tuple[str, ...]:
+    """What this cluster's past lets one expect of what the deployment waits for now."""
+    if phase not in (Phase.WAITING, Phase.STARTING, Phase.RECOVERING):
+        return ()
+    gathering = memory is None or any(r.whole_since is None for r in memory.replicas if not r.serves)
+    return (expect_gang(past) if gathering else expect_start(past),)
 
 
 def _deadline(spec: DeploymentSpec, memory: DeploymentMemory | None) -> float | None:

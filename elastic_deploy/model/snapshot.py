@@ -97,6 +97,8 @@ class EngineSeen:
     last_words: str = ""
     refused_arguments: bool = False
     """vLLM refused its command line: starting it again cannot help."""
+    lost_workers: int = 0
+    """How many of vLLM's own worker processes have died though the engine still runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Applier:
         self._changed = changed
         self._gcs_address = ray.get_runtime_context().gcs_address
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._next: dict[str, Action] = {}
         self._failures: list[ActionFailure] = []
 
     def take_failures(self) -> tuple[ActionFailure, ...]:
@@ -56,13 +57,16 @@ class Applier:
         return failures
 
     def carry_out(self, actions: tuple[Action, ...], spec: ClusterSpec) -> None:
-        """Begin every action; one that is still under way is not begun again."""
+        """Begin every action; one that is still under way is not begun again.
+
+        A request or a routing table that comes while the former one is being sent follows it: the latest wins.
+        """
         for action in actions:
             key = f"{type(action).__name__} {getattr(action, 'name', '')}".strip()
-            if key in self._busy:
-                continue
-            task = asyncio.create_task(self._one(key, action, spec))
-            self._busy[key] = task
+            if key not in self._busy:
+                self._busy[key] = asyncio.create_task(self._one(key, action, spec))
+            elif isinstance(action, RequestResources | Route):
+                self._next[key] = action
 
     async def _one(self, key: str, action: Action, spec: ClusterSpec) -> None:
         try:
@@ -74,6 +78,8 @@ class Applier:
             self._failures.append(ActionFailure(type(action).__name__, str(getattr(action, "name", "")), str(error)))
         finally:
             del self._busy[key]
+            if follower := self._next.pop(key, None):
+                self.carry_out((follower,), spec)
             self._changed()
 
     def _do(self, action: Action, spec: ClusterSpec) -> None:
@@ -126,7 +132,11 @@ class Applier:
         """Kill the actor, then whatever is left of it on every node that lives; only then is it recorded as swept."""
         name = action.name
         actors = await asyncio.to_thread(ray_tables.actors)
-        engine = next((a for a in actors if a.name == str(name) and a.namespace == NAMESPACE), None)
+        ours = [a for a in actors if a.namespace == NAMESPACE and EngineName.parse(a.name)]
+        engine = next((a for a in ours if a.name == str(name)), None)
+        swept_before = await asyncio.to_thread(engine_record.get_sweep, name)
+        if swept_before and (engine is None or engine.state == "DEAD"):
+            return  # done before; what runs in the group now is another engine's
         record = await asyncio.to_thread(engine_record.get_engine, name)
         if engine is not None and engine.state != "DEAD":
             await asyncio.to_thread(_kill, name)
@@ -134,17 +144,12 @@ class Applier:
         alive = [
             node.id for node in nodes if node.alive and node.id in {*action.nodes, *([engine.node] if engine else [])}
         ]
+        # By pid only while no other engine's workers can be among the group's actors; by the mark always.
         group = engine.group_id if engine else ""
-        members = [a for a in actors if group and a.group_id == group and a.pid and a.state != "DEAD"]
-        sweeps = [
-            _sweep(
-                node,
-                name,
-                frozenset(a.pid for a in members if a.node == node and a.job and a.name != str(name)),
-                record.log if record else "",
-            )
-            for node in alive
-        ]
+        alone = not any(a.group_id == group and a.state != "DEAD" and a is not engine for a in ours)
+        members = [a for a in actors if alone and group and a.group_id == group and a.pid and a.state != "DEAD"]
+        log = record.log if record else ""
+        sweeps = [_sweep(node, name, frozenset(a.pid for a in members if a.node == node), log) for node in alive]
         done = await asyncio.gather(*sweeps)
         words = next(
             (words for node, (_, words) in zip(alive, done, strict=True) if engine and node == engine.node), ""

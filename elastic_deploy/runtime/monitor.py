@@ -6,6 +6,7 @@ again. Called by the supervisor, which runs on the head too.
 
 import os
 import subprocess
+from pathlib import Path
 
 import psutil
 
@@ -21,9 +22,16 @@ def find_monitor(gcs_address: str) -> tuple[str, ...]:
                 continue
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if f"--gcs-address={gcs_address}" in command and any(part.endswith(_SCRIPTS) for part in command):
+        if _runs_monitor(command) and f"--gcs-address={gcs_address}" in command:
             return tuple(command)
     return ()
+
+
+def _runs_monitor(command: list[str]) -> bool:
+    """Whether it is Python with the monitor's script, rather than a shell that is about to start that."""
+    if not command or not Path(command[0]).name.startswith("python"):
+        return False
+    return any(part.endswith(_SCRIPTS) for part in command)
 
 
 def start_monitor(command: tuple[str, ...]) -> None:

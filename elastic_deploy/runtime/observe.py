@@ -5,6 +5,7 @@ Called by the supervisor at every tick. Every part is read by itself: one that f
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -122,20 +123,27 @@ class Observer:
 
     def _engines(self) -> tuple[EngineSeen, ...]:
         found = []
-        for actor in ray_tables.actors():
+        actors = ray_tables.actors()
+        fallen: dict[str, list[int]] = defaultdict(list)
+        for actor in actors:
+            if actor.group_id and actor.state == "DEAD" and EngineName.parse(actor.name) is None:
+                fallen[actor.group_id].append(actor.started_at)
+        for actor in actors:
             name = EngineName.parse(actor.name) if actor.namespace == NAMESPACE else None
             if name is not None:
-                found.append(self._finished.get(name) or self._engine(name, actor))
+                # What died in the group before this engine started belonged to an older one.
+                lost = sum(1 for started_at in fallen[actor.group_id] if started_at > actor.started_at)
+                found.append(self._finished.get(name) or self._engine(name, actor, lost))
         return tuple(found)
 
-    def _engine(self, name: EngineName, actor: RayActor) -> EngineSeen:
+    def _engine(self, name: EngineName, actor: RayActor, lost_workers: int) -> EngineSeen:
         record = engine_record.get_engine(name)
         address = record.address if record else ""
         if actor.state != "DEAD":
             state = EngineState.RUNNING if record else EngineState.PENDING
             if record and record.ended:
                 state = EngineState.ENDED
-            return EngineSeen(name, state, actor.node, address)
+            return EngineSeen(name, state, actor.node, address, lost_workers=lost_workers)
         swept = engine_record.get_sweep(name)
         words = (record.last_words if record else "") or (swept.last_words if swept else "") or actor.death
         seen = EngineSeen(

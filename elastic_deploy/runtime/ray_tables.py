@@ -46,7 +46,7 @@ class PendingNode:
 
 @dataclass(frozen=True, slots=True)
 class RayActor:
-    """One actor, dead ones among them. `group_id` is its placement group's, "" for none."""
+    """One actor, dead ones among them. `group_id` is its placement group's, "" for none; `started_at` is in ms."""
 
     name: str
     namespace: str
@@ -54,7 +54,7 @@ class RayActor:
     node: str
     pid: int
     group_id: str
-    job: str
+    started_at: int
     death: str
 
 
@@ -132,7 +132,7 @@ def actors() -> list[RayActor]:
                 node=(data.node_id or data.address.node_id).hex(),
                 pid=data.pid,
                 group_id=data.placement_group_id.hex() if data.placement_group_id.strip(b"\xff") else "",
-                job=data.job_id.hex(),
+                started_at=data.start_time,
                 death=getattr(getattr(data.death_cause, which), "error_message", "") if which else "",
             )
         )

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from elastic_deploy.core.decide import decide
+from elastic_deploy.core.decide import decide, resumed
 from elastic_deploy.core.invariants import violations
 from elastic_deploy.core.ledger import Ledger, advance
+from elastic_deploy.core.past import past_of
 from elastic_deploy.core.revise import difference, revised
 from elastic_deploy.core.status import ClusterFacts, status_document
 from elastic_deploy.model.event import EventDraft
@@ -65,17 +66,23 @@ class Supervisor:
         self._front_door = FrontDoor(directory, host)
 
     def _restored(self, session: str) -> State:
-        state = store.load(self._directory / "state.json") or State()
+        found = store.load(self._directory / "state.json")
+        state = found or State()
+        # Engines may run of which the lost state knew: to decide without it would be to end them all.
+        self._holds_back = found is None and (self._directory / "state.json.unreadable").exists()
         if state.session and state.session != session:
             # Another head: no group and no engine of the old one is left, but what was wanted still is.
             return replace(state, session=session, memory=Memory(), ledger=Ledger(), monitor_command=())
-        return replace(state, session=session)
+        return replace(state, session=session, memory=resumed(state.memory))
 
     # The loop
 
     async def run(self) -> None:
         """Supervise for ever."""
         await self._record([EventDraft("supervisor.started", "The supervisor runs.", subject="supervisor")])
+        if self._holds_back:
+            message = "Its state cannot be read: nothing is started or ended until `up` or `down` says what is wanted."
+            await self._record([EventDraft("state.unreadable", message, subject="supervisor", because="supervisor")])
         while True:
             wake_at = await self._step()
             delay = min(TICK, max(0.05, (wake_at or time.time() + TICK) - time.time()))
@@ -90,6 +97,8 @@ class Supervisor:
         now = time.time()
         ledger, changes = advance(state.ledger, snapshot)
         await self._record(changes)
+        if self._holds_back:
+            return None
         # The specs may have been changed while the world was looked at: the newest hold.
         spec = self._state.spec
         decision = decide(spec, snapshot, state.memory, now)
@@ -190,6 +199,7 @@ class Supervisor:
     async def apply(self, wish: DeploymentSpec, port: int) -> dict[str, Any]:
         """Make a wish the spec."""
         last = self._journal.last_id
+        self._holds_back = False
         old, memory = self._found(wish.name)
         spec = revised(old, memory, wish)
         changed = old is None or spec != old or port != self._state.port
@@ -207,6 +217,7 @@ class Supervisor:
 
     async def stop(self, name: str | None) -> dict[str, Any]:
         """Stop one deployment, or all."""
+        self._holds_back = False
         chosen = [d for d in self._state.spec.deployments if d.wanted and name in (None, d.name)]
         names = {d.name for d in chosen}
         if chosen:
@@ -226,7 +237,9 @@ class Supervisor:
         """The contract's status document."""
         state = self._state
         facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, f"http://{self._host}:{state.port}/v1")
-        return status_document(state.spec, state.memory, state.ledger, self._snapshot, facts, time.time())
+        return status_document(
+            state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past_of(self._journal.events)
+        )
 
     def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]:
         """The latest engine of each replica chosen, with Ray's id of its node ("" where it has none yet)."""
@@ -245,5 +258,5 @@ class Supervisor:
             if not follow:
                 return
             async with self._grown:
-                if (self._journal.last_id or "") <= (after or ""):
+                if not self._journal.after(after):
                     await self._grown.wait()

@@ -19,6 +19,7 @@ import yaml
 
 from elastic_deploy.cluster.agent_process import AgentProcess, SilentError
 from elastic_deploy.cluster.local import nodes, state
+from elastic_deploy.cluster.local.environment import ray_executable
 from elastic_deploy.cluster.local.processes import find
 from elastic_deploy.model.errors import RefusedError, WaitTimeoutError
 
@@ -41,6 +42,11 @@ class BenchCluster:
         """One of our commands on this cluster, as arguments."""
         return [sys.executable, "-m", "elastic_deploy", verb, str(self.path), *arguments]
 
+    def ray(self, verb: str, *arguments: str) -> list[str]:
+        """One of `ray`'s own commands on this cluster, as arguments; it leaves its caches beside the YAML."""
+        settings = (f"TMPDIR={self.path.parent}", "RAY_UP_enable_autoscaler_v2=1", "RAY_USAGE_STATS_ENABLED=0")
+        return ["env", *settings, str(ray_executable()), verb, "--yes", *arguments, str(self.path)]
+
     def document(self, verb: str) -> Any:
         """What `status` or `events` prints as JSON. Raises as `lines` does."""
         return json.loads("\n".join(lines(self.command(verb, "-o", "json"), QUESTION_LIMIT)))
@@ -49,7 +55,7 @@ class BenchCluster:
         """A shell command on the head, as arguments. Raises RefusedError where no head lives."""
         head = state.head_node_id(self.name)
         if head is None:
-            raise RefusedError(f"The head of {self.name} does not run: see `launch` above it.")
+            raise RefusedError(f"The head of {self.name} does not run: it has died by itself.")
         return [*state.shell_command(self.name, head), shell_command]
 
     def kill_raylet(self, node_id: str) -> float:
@@ -66,8 +72,11 @@ class BenchCluster:
 
 
 @contextmanager
-def fresh_cluster(directory: Path, name: str) -> Iterator[BenchCluster]:
-    """A cluster that does not run yet, and of which nothing runs afterwards."""
+def fresh_cluster(directory: Path, name: str, *, bare: bool = False) -> Iterator[BenchCluster]:
+    """A cluster that does not run yet, and of which nothing runs afterwards.
+
+    A `bare` one is launched and ended by `ray up` and `ray down`; nothing of ours runs on its head.
+    """
     config = yaml.safe_load(TEMPLATE.read_text())
     path = directory / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config | {"cluster_name": name}, sort_keys=False))
@@ -75,13 +84,13 @@ def fresh_cluster(directory: Path, name: str) -> Iterator[BenchCluster]:
     try:
         yield cluster
     finally:
-        _end(cluster)
+        _end(cluster, cluster.ray("down") if bare else cluster.command("down", "--yes"))
 
 
-def _end(cluster: BenchCluster) -> None:
-    """`down`; whatever it leaves is ended by the ids of its nodes."""
+def _end(cluster: BenchCluster, down: Sequence[str]) -> None:
+    """End it by a command; whatever that leaves is ended by the ids of its nodes."""
     try:
-        lines(cluster.command("down", "--yes"), DOWN_LIMIT)
+        lines(down, DOWN_LIMIT)
     finally:
         left = state.read(cluster.name)
         for node_id in left.nodes if left else ():

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elastic_deploy.cluster.local.environment import ray_executable
 from elastic_deploy.model.errors import RefusedError
 from elastic_deploy.rehearsal.engine_arguments import TINY_MODEL
 from scripts.benchmark.cluster import BenchCluster, lines
@@ -63,8 +62,7 @@ def start_ours(cluster: BenchCluster) -> Start:
 def start_bare(cluster: BenchCluster) -> Start:
     """`ray up`, then a plain driver on the head; the marks are its own."""
     load = os.getloadavg()[0]
-    up = ["env", "RAY_UP_enable_autoscaler_v2=1", "RAY_USAGE_STATS_ENABLED=0"]
-    lines([*up, str(ray_executable()), "up", "--yes", "--no-config-cache", str(cluster.path)], HEAD_LIMIT)
+    lines(cluster.ray("up", "--no-config-cache"), HEAD_LIMIT)
     driver = shlex.quote(str(Path(__file__).with_name("bare_driver.py")))
     # The client sends its request where the head's autoscaler looks for it only if it is told which one runs there.
     printed = lines(cluster.on_head(f"RAY_enable_autoscaler_v2=1 exec python {driver}"), UP_LIMIT)

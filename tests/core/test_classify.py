@@ -67,6 +67,16 @@ ROWS = (
     ),
     Row("ended and broken", facts(serving(), snapshot((), (ended(),))), Condition.GANG_BROKEN),
     Row("ended, all else well", facts(serving(), snapshot((group(),), (ended(swept=False),))), Condition.ENGINE_ENDED),
+    Row(
+        "a worker of it died",
+        facts(serving(), snapshot((group(),), (replace(engine(), lost_workers=1),), (probe(),))),
+        Condition.ENGINE_MAIMED,
+    ),
+    Row(
+        "a worker died before the first generation",
+        facts(running(), snapshot((group(),), (replace(engine(), lost_workers=1),))),
+        Condition.ENGINE_STARTING,
+    ),
     Row("never appeared", facts(running(), WHOLE), Condition.ENGINE_UNSEEN),
     Row("vanished while it served", facts(serving(), WHOLE), Condition.ENGINE_UNSEEN),
     Row("not yet appeared", facts(running(started_at=NOW - 9), WHOLE), Condition.ENGINE_STARTING),

@@ -191,12 +191,17 @@ def test_refused_arguments_exhaust_all_attempts_at_once() -> None:
         (serving(), WHOLE, "the engine has vanished from Ray's actors"),
         (
             serving(),
+            snapshot((group(),), (replace(engine(), lost_workers=1),)),
+            "1 worker process of the engine died",
+        ),
+        (
+            serving(),
             snapshot((group(),), (engine(),), (probe(failures=3, last_error="timed out"),)),
             "the engine is wedged: 3 canary generations in a row failed",
         ),
         (running(started_at=NOW - 120), STARTING, "the engine has not generated within 2m of its start"),
     ],
-    ids=["vanished", "wedged", "silent"],
+    ids=["vanished", "maimed", "wedged", "silent"],
 )
 def test_an_engine_that_is_not_seen_to_end_is_ended(memory: object, seen: object, cause: str) -> None:
     result = step(facts(memory, seen))  # type: ignore[arg-type]

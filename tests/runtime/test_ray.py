@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -38,7 +37,7 @@ RAY = Path(sys.executable).parent / "ray"
 ENGINE = EngineName("chat", "r0", 3)
 
 
-def wait_for(look: Callable[[], T], seconds: float = 30.0) -> T:
+def wait_for(look: Callable[[], T | None], seconds: float = 30.0) -> T:
     """What `look` finds, once it finds something."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
@@ -49,28 +48,35 @@ def wait_for(look: Callable[[], T], seconds: float = 30.0) -> T:
 
 @pytest.fixture(scope="module")
 def gcs() -> Iterator[str]:
-    """A Ray of one node with two GPUs that are numbers, by its GCS address; its files and token in a directory."""
+    """A Ray of one node with two GPUs that are numbers, by its GCS address; its files in a directory."""
     directory = Path(tempfile.mkdtemp(prefix="ed-test-"))  # short: Ray's sockets lie below it
-    token = directory / "token"
-    token.write_text(secrets.token_hex(32))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)
         patch.setenv("HOME", str(directory))
         patch.setenv("RAY_TMPDIR", str(directory))
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        # No token: this process has read Ray's settings when it imported Ray.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_enable_autoscaler_v2", "1")
         patch.setenv("RAY_health_check_initial_delay_ms", "1000")
         patch.setenv("RAY_health_check_period_ms", "1000")
         patch.setenv("RAY_health_check_failure_threshold", "3")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         port = _free_port()
-        arguments = [f"--port={port}", "--num-cpus=2", "--num-gpus=2", "--include-dashboard=false"]
-        head = RayProcess("--head", *arguments, f"--temp-dir={directory / 'ray'}", "--ray-client-server-port=0")
+        arguments = [
+            "--node-ip-address=127.0.0.1",
+            f"--port={port}",
+            "--num-cpus=2",
+            "--num-gpus=2",
+            "--include-dashboard=false",
+        ]
+        head = RayProcess(
+            "--head", *arguments, f"--temp-dir={directory / 'ray'}", f"--ray-client-server-port={_free_port()}"
+        )
         address = f"{ray.util.get_node_ip_address()}:{port}"
         try:
-            wait_for(lambda: _accepts(address) or head.ended(), 60)
+            wait_for(lambda: head.ended() or _accepts(address), 60)
+            assert not head.ended()
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
             yield address
         finally:
@@ -236,7 +242,8 @@ def test_a_node_brings_its_cloud_id_and_type_and_its_death_is_seen_in_nodes_grou
 
 def test_an_actor_without_a_group_has_none_and_its_end_has_a_reason(gcs: str) -> None:
     del gcs
-    actor = Sleeper.options(name="alone", lifetime="detached").remote()  # type: ignore[attr-defined]
+    head = {"node:__internal_head__": 0.01}
+    actor = Sleeper.options(name="alone", lifetime="detached", resources=head).remote()  # type: ignore[attr-defined]
     ray.get(actor.pid.remote(), timeout=60)
     alone = actor_named("alone")
     assert alone is not None
@@ -307,8 +314,8 @@ def test_logs_are_read_and_followed_where_they_lie_from_one_engine_to_the_next(g
             return told["engine"], told["line"]
 
         assert await line() == (str(ENGINE), "two")
-        with logs[ENGINE].open("ab") as log:
-            log.write(b"\xa9\nits last words\n")
+        with logs[ENGINE].open("ab") as written:
+            written.write(b"\xa9\nits last words\n")
         logs[successor].write_text("a new\nstart\nin full\n")
         current[:] = [(successor, here)]
         told = [await line() for _ in range(5)]
@@ -320,8 +327,8 @@ def test_logs_are_read_and_followed_where_they_lie_from_one_engine_to_the_next(g
         return [told["line"] async for told in EngineLogs().read(lambda: [(ENGINE, here)], lines, follow=False)]
 
     asyncio.run(follow())
-    with logs[ENGINE].open("ab") as log:
-        log.write(b"killed in the mid")
+    with logs[ENGINE].open("ab") as file:
+        file.write(b"killed in the mid")
     assert asyncio.run(read(2)) == ["its last words", "killed in the mid"]
     assert asyncio.run(read(0)) == []
     for name in logs:
@@ -354,7 +361,7 @@ def _kill_monitor(command: tuple[str, ...]) -> None:
     for process in psutil.process_iter():
         if _command(process) == list(command):
             process.kill()
-    wait_for(lambda: not any(_command(one) == list(command) for one in psutil.process_iter()))
+    wait_for(lambda: all(_command(one) != list(command) for one in psutil.process_iter()))
 
 
 def _nodes_on_their_way_are_counted_by_type() -> None:

@@ -1,0 +1,61 @@
+"""What a cluster's journal tells of its past: how long waits and starts took, and since when each phase lasts.
+
+Pure; called by the supervisor for `status`. Where the journal knows of no wait, nothing is expected of the next.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from elastic_deploy.core.explain import Expectation, eta
+from elastic_deploy.model.duration import format_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """`waits`: seconds from asking for a gang (or losing it) until it was whole. `starts`: seconds from an engine's
+    start until it generated. `phase_since`: by deployment, when its phase began.
+    """
+
+    waits: tuple[float, ...] = ()
+    starts: tuple[float, ...] = ()
+    phase_since: Mapping[str, float] = field(default_factory=dict)
+
+
+def past_of(events: Iterable[Mapping[str, Any]]) -> Past:
+    """The past that a journal's events tell, in their order."""
+    at: dict[str, float] = {}
+    waits: list[float] = []
+    starts: list[float] = []
+    since: dict[str, float] = {}
+    for event in events:
+        at[event["id"]] = event["time"]
+        match event["kind"]:
+            case "group.ready" if event.get("cause") in at:
+                waits.append(event["time"] - at[event["cause"]])
+            case "engine.ready" if "seconds" in event:
+                starts.append(event["seconds"])
+            case "phase":
+                since[event["deployment"]] = event["time"]
+            case _:
+                pass
+    return Past(tuple(waits), tuple(starts), since)
+
+
+def _told(what: str, expected: Expectation | None) -> str:
+    if expected is None:
+        return f"How long {what} takes here is not known yet."
+    middle, worst = format_duration(expected.median), format_duration(expected.worst)
+    if expected.waits == 1:
+        return f"The one before took {middle}."
+    return f"{expected.waits} before took {middle} in the middle and {worst} at the longest."
+
+
+def expect_gang(past: Past) -> str:
+    """What to expect of a wait for a gang, in a sentence."""
+    return _told("such a wait", eta(past.waits))
+
+
+def expect_start(past: Past) -> str:
+    """What to expect of an engine's start, in a sentence."""
+    return _told("a start", eta(past.starts))
