@@ -1,25 +1,80 @@
 """The lines of an engine's log that tell why it ended; pure, called where the log lies.
 
-vLLM prints the same failure several times on its way up: the first exception of the core or of a worker is the cause,
-`Engine core initialization failed. See root cause above.` is only its echo.
+vLLM's processes tell of one failure one after the other, and all but the first only repeat that something failed. So
+what counts begins where an engine first says that it ends; from there on the last exception that is no such echo is
+the cause, since of Python's chained exceptions the last one says most. `tests/core/engine_logs` has real logs.
 """
 
 import re
+from dataclasses import dataclass
 
-_PREFIX = re.compile(r"^(\([^)]*\)\s*)*((ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\s+\[[^\]]*\]\s*)?")
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout)\b\s*:?.*")
+LONGEST = 500
+"""Characters of last words at the most: they stand in events and in `status`."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PREFIX = re.compile(
+    r"^(?:\([^)]*\)\s*)*(?:(?P<level>[A-Z]+)\s+\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\s+\[[^\]]*\] ?)?(?P<text>.*)$"
+)
+_EXCEPTION = re.compile(
+    r"^(?:[A-Za-z_][\w.]*\.)?(?:[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout)|Exception)(?:\(\w+\))?(?::\s|:?$)"
+)
 _USAGE = re.compile(r"^\S+: error: .+")
-_ECHO = re.compile(r"Engine core (initialization|proc)|EngineDeadError|See (root cause|stack trace) above|SystemExit")
-_LONGEST = 500
+_ENDING = re.compile(r"failed to start|encountered a fatal error|died unexpectedly")
+_ECHO = re.compile(
+    r"Engine core (?:initialization|proc)|EngineDeadError|See (?:root cause|stack trace)|Executor failed|"
+    r"(?:EngineCore|WorkerProc) (?:failed to start|encountered a fatal error)|output_handler failed|"
+    r"^(?:\w+\.)*(?:SystemExit|CancelledError|KeyboardInterrupt)"
+)
+_VALIDATION = re.compile(r"ValidationError: \d+ validation errors? for \w+$")
+_VALIDATION_END = re.compile(r"\s*\[type=.*$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    level: str
+    text: str
+
+    @property
+    def is_exception(self) -> bool:
+        """Whether it names an exception, or is what argparse says of wrong arguments."""
+        return bool(_EXCEPTION.match(self.text) or _USAGE.match(self.text))
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it was logged as an error and is a sentence of its own, not a traceback's."""
+        return self.level in ("ERROR", "CRITICAL") and not self.text.startswith((" ", "Traceback"))
 
 
 def last_words(log: str) -> str:
-    """The telling line of a log's tail, at most 500 characters; the last line that is not blank where none tells."""
-    lines = [_PREFIX.sub("", line.strip()) for line in log.splitlines()]
-    lines = [line for line in lines if line]
-    told = [line for line in lines if _EXCEPTION.match(line) or _USAGE.match(line)]
-    causes = [line for line in told if not _ECHO.search(line)]
-    for found in (causes, told, lines):
-        if found:
-            return found[-1][:_LONGEST]
+    """The telling line of a log's tail, at most LONGEST characters; the last line that is not blank where none tells."""
+    lines = [line for raw in log.splitlines() if (line := _parsed(raw)).text.strip()]
+    ending = next((index for index, line in enumerate(lines) if _ENDING.search(line.text)), 0)
+    told = [index for index in range(ending, len(lines)) if lines[index].is_exception]
+    errors = [index for index in range(ending, len(lines)) if lines[index].is_error]
+    for indices in (_causes(lines, told), _causes(lines, errors), told, range(len(lines))):
+        if indices:
+            return _whole(lines, indices[-1])[:LONGEST]
     return ""
+
+
+def _parsed(raw: str) -> _Line:
+    match = _PREFIX.match(_COLOUR.sub("", raw.rstrip()))
+    return _Line(match["level"] or "", match["text"]) if match else _Line("", raw)
+
+
+def _causes(lines: list[_Line], indices: list[int]) -> list[int]:
+    return [index for index in indices if not _ECHO.search(lines[index].text)]
+
+
+def _whole(lines: list[_Line], index: int) -> str:
+    """A line with the one that it announces: of some exceptions the first line says only that more follows."""
+    text = lines[index].text.strip()
+    following = lines[index + 1].text.strip() if index + 1 < len(lines) else ""
+    if text.endswith(":"):
+        return f"{text} {following}".strip()
+    if not _VALIDATION.search(text):
+        return text
+    # pydantic: the field where there is one, then what is wrong with it and, in brackets, with which input.
+    if "[type=" not in following and index + 2 < len(lines):
+        following = f"{following}: {lines[index + 2].text.strip()}"
+    return f"{text}: {_VALIDATION_END.sub('', following)}"

@@ -6,6 +6,7 @@ harm, and what fails is told in the next snapshot. Actions that take time run as
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,7 +150,8 @@ class Applier:
         alone = not any(a.group_id == group and a.state != "DEAD" and a is not engine for a in ours)
         members = [a for a in actors if alone and group and a.group_id == group and a.pid and a.state != "DEAD"]
         log = record.log if record else ""
-        sweeps = [_sweep(node, name, frozenset(a.pid for a in members if a.node == node), log) for node in alive]
+        since = engine.started_at / 1000 if engine and engine.started_at else time.time()
+        sweeps = [_sweep(node, name, frozenset(a.pid for a in members if a.node == node), log, since) for node in alive]
         done = await asyncio.gather(*sweeps)
         words = next(
             (words for node, (_, words) in zip(alive, done, strict=True) if engine and node == engine.node), ""
@@ -166,9 +168,9 @@ def _kill(name: EngineName) -> None:
     ray.kill(handle, no_restart=True)
 
 
-async def _sweep(node: str, name: EngineName, pids: frozenset[int], log: str) -> tuple[int, str]:
+async def _sweep(node: str, name: EngineName, pids: frozenset[int], log: str, since: float) -> tuple[int, str]:
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    task = sweep.options(scheduling_strategy=strategy).remote(str(name), pids, log)
+    task = sweep.options(scheduling_strategy=strategy).remote(str(name), pids, log, since)
     try:
         count, words = await asyncio.wait_for(asyncio.wrap_future(task.future()), SWEEP)
     except (ray.exceptions.RayError, TimeoutError):

@@ -4,13 +4,16 @@ Run by `runtime.apply` as a task on each node of the engine's group. An engine's
 environment; those that Ray started for it are also known by pid, and whatever descends from either belongs to it.
 """
 
+import os
+import re
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import ray
 
-from elastic_deploy.cluster.local.shared_memory import mapped_by, remove_unused
+from elastic_deploy.cluster.local.shared_memory import DIRECTORY, mapped_by, remove_unused
 from elastic_deploy.core.last_words import last_words
 from elastic_deploy.model.names import ENGINE_MARK
 from elastic_deploy.runtime.engine import read_tail
@@ -20,6 +23,12 @@ GONE_WITHIN = 10.0
 
 GLANCE = 0.02
 """Seconds between looks whether the killed have gone."""
+
+SETTLED = 5.0
+"""Seconds after which shared memory that no process maps will not be mapped any more: its maker maps it at once."""
+
+_PYTHONS = re.compile(r"psm_[0-9a-f]{8,}|sem\.mp-\w{8}")
+"""What Python's multiprocessing calls its shared memory and its semaphores."""
 
 
 def find(engine: str, pids: frozenset[int]) -> set[psutil.Process]:
@@ -76,9 +85,30 @@ def _kill(engine: str, running: set[psutil.Process]) -> None:
         time.sleep(GLANCE)
 
 
-def _sweep(engine: str, pids: frozenset[int], log: str) -> tuple[int, str]:
-    """`end` on this node: how many processes there were, and the last words in the engine's log if that is here."""
-    return end(engine, pids), last_words(read_tail(log))
+def orphaned_memory(since: float, directory: Path = Path(DIRECTORY)) -> list[str]:
+    """Shared memory that Python programs of this user have made since a time, and not touched of late.
+
+    A process of vLLM that is killed leaves its message queue behind, and nothing tells afterwards whose it was: so it
+    is looked for by the names that Python gives, and removed only if no process on this machine maps it.
+    """
+    found = []
+    for path in directory.iterdir():
+        with suppress(FileNotFoundError):
+            made = path.stat()
+            is_ours = made.st_uid == os.getuid() and _PYTHONS.fullmatch(path.name) is not None
+            if is_ours and since <= made.st_mtime < time.time() - SETTLED:
+                found.append(str(path))
+    return found
+
+
+def _sweep(engine: str, pids: frozenset[int], log: str, since: float) -> tuple[int, str]:
+    """`end` on this node: how many processes there were, and the last words in the engine's log if that is here.
+
+    `since` is when the engine was started, in seconds since the epoch.
+    """
+    count = end(engine, pids)
+    remove_unused(orphaned_memory(since))
+    return count, last_words(read_tail(log))
 
 
 sweep = ray.remote(num_cpus=0, max_retries=0)(_sweep)

@@ -88,6 +88,8 @@ def variables(state: State, node: Node, rehearsal: bool, caller: Mapping[str, st
         "RAY_CLOUD_INSTANCE_ID": node.id,
         "RAY_NODE_TYPE_NAME": node.type,
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray runs workers at nice 15; an engine then gets next to nothing of a machine on which anything else runs.
+        "RAY_worker_niceness": "0",
         # vLLM's and gloo's own connections between workers: else they would listen on the machine's outside address.
         "VLLM_HOST_IP": LOOPBACK,
         "GLOO_SOCKET_IFNAME": "lo",
