@@ -44,14 +44,23 @@ class _Line:
         """Whether it was logged as an error and is a sentence of its own, not a traceback's."""
         return self.level in ("ERROR", "CRITICAL") and not self.text.startswith((" ", "Traceback"))
 
+    @property
+    def is_routine(self) -> bool:
+        """Whether an engine that is well logs such lines; "INFO:" is how uvicorn logs requests."""
+        return self.level in ("DEBUG", "INFO", "WARNING") or self.text.startswith("INFO:")
+
 
 def last_words(log: str) -> str:
-    """The telling line of a log's tail, at most LONGEST characters; the last line that is not blank where none tells."""
+    """The telling line of a log's tail, cut to LONGEST; where none tells, the last that is not blank.
+
+    Empty where that is a line as any other: it was killed in the middle of its work, and its log does not know.
+    """
     lines = [line for raw in log.splitlines() if (line := _parsed(raw)).text.strip()]
     ending = next((index for index, line in enumerate(lines) if _ENDING.search(line.text)), 0)
     told = [index for index in range(ending, len(lines)) if lines[index].is_exception]
     errors = [index for index in range(ending, len(lines)) if lines[index].is_error]
-    for indices in (_causes(lines, told), _causes(lines, errors), told, range(len(lines))):
+    last = [index for index, line in enumerate(lines[-1:], len(lines) - 1) if not line.is_routine]
+    for indices in (_causes(lines, told), _causes(lines, errors), told, last):
         if indices:
             return _whole(lines, indices[-1])[:LONGEST]
     return ""

@@ -36,11 +36,9 @@ def test_the_cause_is_told_and_not_its_echo(name: str, words: str) -> None:
     assert last_words((LOGS / f"{name}.log").read_text()).startswith(words)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", ["node_lost", "cache_too_small", "no_weights", "cut_weights"])
 def test_an_error_of_a_client_hours_before_is_not_why_it_ended(name: str) -> None:
-    """Where the engine was serving it says that it ends; where it never came up, no client was there before."""
-    if name not in ("cache_too_small", "node_lost", "no_weights", "cut_weights"):
-        pytest.skip("it never served")
+    """An engine that could serve, unlike one that was refused its arguments, says when it ends."""
     before = (
         "(APIServer pid=7) ERROR 11-22 09:00:00 [serving.py:100] Error in preprocessing prompt inputs\n"
         "(APIServer pid=7) ERROR 11-22 09:00:00 [serving.py:100] ValueError: The prompt is longer than the context.\n"
@@ -61,6 +59,8 @@ def test_a_tail_cut_anywhere_has_words(name: str, width: int) -> None:
         ("", ""),
         ("\n  \n", ""),
         ("INFO starting\nIllegal instruction (core dumped)\n\n", "Illegal instruction (core dumped)"),
+        ("(APIServer pid=7) INFO 11-22 18:00:00 [a.py:1] Application startup complete.\n", ""),
+        ('up\nINFO:     127.0.0.1:55708 - "GET /metrics HTTP/1.1" 200 OK\n', ""),
         ("Exception: bare\n", "Exception: bare"),
         ("AssertionError\n", "AssertionError"),
         ("torch.OutOfMemoryError: CUDA out of memory.\nlater words\n", "torch.OutOfMemoryError: CUDA out of memory."),
@@ -80,7 +80,7 @@ def test_a_tail_cut_anywhere_has_words(name: str, width: int) -> None:
             "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
         ),
         (
-            "pydantic.ValidationError: 1 validation error for Config\nport\n  Input should be less [type=less, input=9]\n",
+            "pydantic.ValidationError: 1 validation error for Config\nport\n  Input should be less [type=less]\n",
             "pydantic.ValidationError: 1 validation error for Config: port: Input should be less",
         ),
         ("ERROR 11-22 18:00:00 [a.py:1] The disk is full.\nbye\n", "The disk is full."),

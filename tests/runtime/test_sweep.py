@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from elastic_deploy.cluster.local.shared_memory import remove_unused
 from elastic_deploy.model.names import ENGINE_MARK
-from elastic_deploy.runtime.sweep import end, find
+from elastic_deploy.runtime.sweep import SETTLED, end, find, orphaned_memory
 
 LIMIT = 20.0
 SLEEP = "import time; time.sleep(120)"
@@ -231,3 +232,49 @@ def test_shared_memory_goes_with_its_last_user_and_not_before(
     assert [path.exists() for path in (mapped, opened, shared_with_another, strangers)] == [False, False, True, True]
     assert end(OTHER, frozenset()) == 1
     assert not shared_with_another.exists()
+
+
+def test_memory_that_killed_programs_left_is_known_by_its_name_and_age(tmp_path: Path) -> None:
+    now = time.time()
+    since = now - 100
+    ages = {
+        "psm_0123abcd": 50.0,
+        "sem.mp-a1_b2c3d": 50.0,
+        "psm_89abcdef": SETTLED - 2,  # its maker may be about to map it
+        "psm_00000000": 150.0,  # older than the engine
+        "psm_not-hex!": 50.0,
+        "a-users-own": 50.0,
+        "plasma_0123abcd": 50.0,
+    }
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - age, now - age))
+    assert sorted(orphaned_memory(since, tmp_path)) == [
+        str(tmp_path / "psm_0123abcd"),
+        str(tmp_path / "sem.mp-a1_b2c3d"),
+    ]
+
+
+def test_the_memory_of_a_killed_program_is_found_where_python_makes_it(processes: Processes) -> None:
+    code = """
+import os, time
+from multiprocessing.shared_memory import SharedMemory
+made = SharedMemory(create=True, size=4096)
+os.utime("/dev/shm/" + made.name.lstrip("/"), (time.time() - 60,) * 2)
+print(os.getpid(), flush=True)
+time.sleep(120)
+"""
+    since = time.time() - 90
+    before = set(orphaned_memory(since))
+    [maker] = processes.start(code)
+    made = set(orphaned_memory(since)) - before
+    assert len(made) == 1
+    assert remove_unused(made) == made, "in use"
+    maker.kill()
+    for child in maker.children():  # Python's resource tracker would tidy up
+        child.kill()
+    maker.wait(LIMIT)
+    deadline = time.monotonic() + LIMIT
+    while made & set(orphaned_memory(since)) and remove_unused(made):
+        assert time.monotonic() < deadline
+    assert not any(Path(path).exists() for path in made)
