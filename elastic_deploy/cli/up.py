@@ -165,7 +165,7 @@ def _taken(document: dict[str, Any], name: str) -> list[Bundle]:
     return [
         Bundle(GPU_BUNDLE, each["gpus"]["requested"])
         for each in others
-        if each["phase"] not in (Phase.STOPPED, Phase.FAILED)
+        if each["gpus"]["requested"] and each["phase"] != Phase.STOPPED
     ]
 
 

@@ -200,7 +200,9 @@ def _monitor(ledger: Ledger, snapshot: Snapshot) -> tuple[bool | None, list[Even
     if alive is None or alive is ledger.monitor_alive:
         return ledger.monitor_alive, []
     if not alive:
-        message = "Ray's autoscaler (its monitor process on the head) has died: it is started again."
+        message = (
+            "Ray's autoscaler (its monitor process on the head) has died; no node is launched until it runs again."
+        )
         return alive, [EventDraft("autoscaler.lost", message, subject="autoscaler")]
     if ledger.monitor_alive is False:
         message = "Ray's autoscaler runs again."

@@ -26,10 +26,15 @@ def private_dir(path: Path) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `text` to `path` so that at no moment anyone else could read it, or anyone read half of it."""
+    """Write `text` to `path` so that at no moment anyone else could read it, or anyone read half of it.
+
+    On disk when this returns: after a power cut there is the old text or the new one.
+    """
     private_dir(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(descriptor)
     draft.replace(path)

@@ -84,6 +84,16 @@ def _lines(connection: socket.socket, asker: int | None) -> Iterator[bytes]:
 
 
 def _ensure(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    try:
+        # Most often one runs, and Ray need not be imported, which takes seconds.
+        lines = list(ask("hello", payload, patience=0.0))
+    except RefusedError:
+        yield from _start(payload)
+    else:
+        yield from ({"ok": {**line["ok"], "started": False}} if "ok" in line else line for line in lines)
+
+
+def _start(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
     import ray
 
     from elastic_deploy.model.names import NAMESPACE

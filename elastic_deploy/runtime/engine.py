@@ -20,7 +20,7 @@ from elastic_deploy.rehearsal.engine_arguments import model_path, rehearsal_argu
 from elastic_deploy.runtime.engine_record import EngineRecord, put_engine
 from elastic_deploy.runtime.head_dir import engine_log
 
-TAIL = 65536
+TAIL = 1 << 20
 """Bytes of the log's end that are searched for the engine's last words."""
 
 ARGPARSE_EXIT = 2

@@ -5,6 +5,7 @@ The gateway itself is `elastic_deploy.gateway`; this knows only its process and 
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+from elastic_deploy.model.errors import InvalidConfigError
 
 RESTART_PERIOD = 2.0
 """Seconds between attempts to start it."""
@@ -43,6 +46,21 @@ class FrontDoor:
         elif wanted and not self._is_coming():
             self._tried_at = time.monotonic()
             self._started = self._start(port)
+
+    def require_port(self, port: int) -> None:
+        """Raise InvalidConfigError where the gateway could not listen on a port that it does not have yet."""
+        running = self._running()
+        if (running is not None and running[1] == port) or self._is_coming():
+            return
+        with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self._host, port))
+            except OSError as error:
+                raise InvalidConfigError(
+                    f"Port {port} of the head ({self._host}) cannot be had ({error.strerror}): name a free one with "
+                    "--port, or end what listens there."
+                ) from error
 
     def _running(self) -> tuple[psutil.Process, int] | None:
         try:

@@ -109,7 +109,8 @@ class Supervisor:
         self._withheld = ""
         await self._record(decision.why)
         self._applier.carry_out(decision.actions, spec)
-        self._prober.follow(self._targets())
+        if snapshot.engines.known:
+            self._prober.follow(self._targets())
         await self._front_door.keep(self._state.port, wanted=any(d.wanted for d in spec.deployments))
         return decision.wake_at
 
@@ -198,6 +199,7 @@ class Supervisor:
 
     async def apply(self, wish: DeploymentSpec, port: int) -> dict[str, Any]:
         """Make a wish the spec."""
+        self._front_door.require_port(port)
         last = self._journal.last_id
         self._holds_back = False
         old, memory = self._found(wish.name)
