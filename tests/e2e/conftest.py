@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.user import User
+from tests.e2e.user import User, shared_memory
 
 TEMPLATE = Path(__file__).parents[2] / "cluster-templates" / "local.yaml"
 
@@ -29,7 +29,7 @@ def make_user(directory: Path, name: str, **provider: object) -> User:
     config["metadata"] = {"elastic_deploy": canary}
     path = directory / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return User(path, name, directory / "home", free_port())
+    return User(path, name, directory / "home", free_port(), shared_memory())
 
 
 @pytest.fixture(scope="session")

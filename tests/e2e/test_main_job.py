@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import make_user
-from tests.e2e.user import User, kill, live_nodes_of
+from tests.e2e.user import User, kill, live_nodes_of, shared_memory
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -100,6 +101,11 @@ def test_the_engine_and_the_head_listen_on_loopback_alone(user: User) -> None:
     served = {c.laddr.ip for p in engine for c in p.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port}
     assert ("127.0.0.1", user.port) in addresses
     assert served
+
+
+def test_the_engines_log_is_shown(user: User) -> None:
+    lines = user.done("logs", str(user.path), "--replica", "r0", limit=60)
+    assert "vLLM" in lines
 
 
 def test_a_killed_supervisor_comes_back_and_restarts_nothing(user: User) -> None:
@@ -218,12 +224,30 @@ def test_what_can_never_fit_is_refused_before_anything_starts(user: User, direct
     assert user.deployment()["phase"] == "ready"
 
 
+def test_rays_control_store_has_survived_all_of_this(user: User) -> None:
+    up = next(event for event in user.events() if event["kind"] == "supervisor.started")
+    assert user.titled("gcs_server").create_time() < up["time"]
+
+
 def test_down_leaves_nothing_and_twice_is_no_error(user: User) -> None:
     running = user.processes()
     assert running
+    ports = {
+        connection.laddr.port
+        for process in running
+        for connection in process.net_connections("tcp")
+        if connection.status == "LISTEN"
+    }
+    temp_dirs = {Path(node.temp_dir) for node in live_nodes_of(user)}
+    assert user.port in ports
+    assert all(path.exists() for path in temp_dirs)
     user.done("down", str(user.path), "--yes", limit=180)
     assert not [p for p in running if p.is_running() and p.status() != "zombie"]
     assert not live_nodes_of(user)
+    listening = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr}
+    assert not ports & listening
+    assert not [path for path in temp_dirs if path.exists()]
+    assert not shared_memory() - user.memory_before
     kept = {path.relative_to(user.home / user.cluster).parts[0] for path in (user.home / user.cluster).rglob("*")}
     assert kept <= {"journal.jsonl", "logs"}, kept
     user.done("down", str(user.path), "--yes", limit=60)

@@ -25,12 +25,13 @@ ENGINE_START = 300.0
 
 @dataclass(frozen=True)
 class User:
-    """`home` is ELASTIC_DEPLOY_HOME of every command."""
+    """`home` is ELASTIC_DEPLOY_HOME of every command; `memory_before`, the shared memory there was before them."""
 
     path: Path
     cluster: str
     home: Path
     port: int
+    memory_before: frozenset[str]
 
     def run(self, *arguments: str, limit: float = ENGINE_START) -> subprocess.CompletedProcess[str]:
         """One command, as a process of its own, to its end."""
@@ -167,6 +168,11 @@ def live_nodes_of(user: User) -> Any:
             del os.environ["ELASTIC_DEPLOY_HOME"]
         else:
             os.environ["ELASTIC_DEPLOY_HOME"] = before
+
+
+def shared_memory() -> frozenset[str]:
+    """What Python programs and Ray have in shared memory now."""
+    return frozenset(path.name for path in Path("/dev/shm").iterdir())
 
 
 def kill(process: psutil.Process, number: signal.Signals = signal.SIGKILL) -> float:
