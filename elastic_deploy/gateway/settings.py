@@ -18,10 +18,11 @@ MEBIBYTE = 1024 * 1024
 class HoldLimits:
     """How much may wait while a model has no backend: `seconds` for one request, the rest for all together.
 
-    0 seconds holds nothing: such requests are refused at once.
+    0 seconds holds nothing: such requests are refused at once. By default as long as OpenAI's own client waits for an
+    answer: a node's replacement and an engine's start take minutes on a cloud.
     """
 
-    seconds: float = 30.0
+    seconds: float = 600.0
     requests: int = 256
     size: int = 64 * MEBIBYTE
 
