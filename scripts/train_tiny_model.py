@@ -4,8 +4,9 @@ The result is a real Llama checkpoint of about a million parameters with its own
 committed; run this again only to change it. It reads `tiny_corpus.toml` beside it and nothing else, takes about
 two minutes of one core, and gives the same files each time on the same machine with the same libraries.
 
-Its shape is chosen for rehearsals: heads and layers divide by 1, 2 and 4, so every tensor or pipeline parallel size
-of up to four nodes serves it, and its context (2048 tokens) is longer than any rehearsal's answer.
+Its shape is chosen for rehearsals: heads divide by 1, 2, 4 and 8, layers by 1, 2 and 4, so it is served by tensor
+parallel over a node of up to eight GPUs and by pipeline parallel over up to four nodes; its context (2048 tokens) is
+longer than any rehearsal's answer.
 """
 
 import argparse
@@ -133,8 +134,9 @@ def train(tokenizer: PreTrainedTokenizerFast, corpus: dict[str, Any]) -> LlamaFo
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        num_attention_heads=8,
+        head_dim=32,
+        num_key_value_heads=8,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,

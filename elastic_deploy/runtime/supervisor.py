@@ -30,6 +30,7 @@ from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
 from elastic_deploy.runtime import store
 from elastic_deploy.runtime.apply import Applier
 from elastic_deploy.runtime.front_door import FrontDoor
+from elastic_deploy.runtime.group_watch import GroupWatch
 from elastic_deploy.runtime.journal import Event, Journal
 from elastic_deploy.runtime.monitor import find_monitor, start_monitor
 from elastic_deploy.runtime.observe import Observer
@@ -62,6 +63,7 @@ class Supervisor:
         self._withheld = ""
         self._observer = Observer(logs, self._is_monitor_alive)
         self._prober = Prober(self._wake.set)
+        self._group_watch = GroupWatch(self._wake.set)
         self._applier = Applier(directory, self.engine_key, self._wake.set)
         self._front_door = FrontDoor(directory, host)
 
@@ -111,6 +113,7 @@ class Supervisor:
         self._applier.carry_out(decision.actions, spec)
         if snapshot.engines.known:
             self._prober.follow(self._targets())
+        self._group_watch.follow(snapshot.groups.value or ())
         await self._front_door.keep(self._state.port, wanted=any(d.wanted for d in spec.deployments))
         return decision.wake_at
 

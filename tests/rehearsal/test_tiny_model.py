@@ -58,13 +58,21 @@ def test_nothing_is_there_but_a_checkpoint_with_its_tokenizer_and_chat_template(
     }
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
-def test_it_divides_by_every_parallel_size_of_up_to_four_nodes(parts: int) -> None:
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+def test_it_divides_by_the_gpus_of_every_usual_node(gpus: int) -> None:
     config = model().config
     assert config.architectures == ["LlamaForCausalLM"]
-    for size in (config.num_attention_heads, config.num_key_value_heads, config.num_hidden_layers, config.vocab_size):
-        assert size % parts == 0
-    assert config.max_position_embeddings >= 2048
+    for size in (config.num_attention_heads, config.num_key_value_heads, config.intermediate_size, config.vocab_size):
+        assert size % gpus == 0
+
+
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_it_divides_into_pipeline_stages(stages: int) -> None:
+    assert model().config.num_hidden_layers % stages == 0
+
+
+def test_its_context_is_longer_than_a_rehearsals_answer() -> None:
+    assert model().config.max_position_embeddings >= 2048
 
 
 def test_it_says_what_it_is() -> None:
