@@ -38,6 +38,9 @@ def _connect(directory: Path, patience: float) -> socket.socket:
                 connection.connect(str(path))
         except OSError as error:
             connection.close()
+            if patience <= ANSWERS_WITHIN and not (directory / "journal.jsonl").exists():
+                # Its first act is to open the journal: there has never been one here, and none is on its way.
+                raise RefusedError("No supervisor runs on the head: `elastic-deploy up` starts it.") from error
             if time.monotonic() >= deadline:
                 log = directory / "supervisor.log"
                 raise RefusedError(

@@ -1,4 +1,4 @@
-"""Flags over settings over defaults, names made from models, and differences as sentences."""
+"""Flags over settings over defaults, and names made from models."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from elastic_deploy.model.errors import ExitCode, InvalidConfigError, UsageError, UserError
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, OnFailure
-from elastic_deploy.planning.compare import differences
 from elastic_deploy.planning.request import deployment_name, merge, served_model_name, spec_of
 from elastic_deploy.planning.settings import NAME, Settings
 
@@ -115,26 +114,3 @@ def test_the_supervisor_is_handed_all_of_the_request() -> None:
     assert (spec.name, spec.model, spec.served_model_name) == ("tiny-7b", "org/Tiny-7B", "org/Tiny-7B")
     assert (spec.shape, spec.revision, spec.engine_arguments) == (Shape(2, 2, 1), 7, ("--seed", "1"))
     assert spec.canary == Canary(period=1.0, timeout=15.0, failures=2)
-
-
-def test_equal_requests_have_no_differences() -> None:
-    assert differences(merge(LEAST, Settings()), merge(Settings(), LEAST)) == ()
-
-
-def test_differences_are_lines_a_person_reads() -> None:
-    before = merge(LEAST, Settings())
-    after = merge(
-        LEAST,
-        Settings(gpus=8, tensor_parallel_size=2, wait_timeout=math.inf, engine_arguments=("--seed", "1"), name="n"),
-    )
-    assert differences(before, after) == (
-        "name: tiny-7b -> n",
-        "gpus: 4 -> 8",
-        "tensor_parallel_size: chosen by the plan -> 2",
-        "wait_timeout: 30m -> none",
-        "engine_arguments: none -> --seed 1",
-    )
-
-
-def test_a_smaller_shape_that_becomes_welcome_is_a_difference() -> None:
-    assert differences(merge(LEAST, Settings()), merge(LEAST, Settings(min_gpus=2))) == ("min_gpus: 4 -> 2",)

@@ -23,6 +23,7 @@ from .conversation import run, serving
 def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The head's directory in a home of the test's own."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    (head_dir() / "journal.jsonl").touch()  # a supervisor has run here
     return head_dir()
 
 
@@ -126,6 +127,14 @@ def test_nobody_there_is_said_with_the_mend_once_patience_is_over(head: Path) ->
     assert "The supervisor on the head does not answer (No such file or directory)" in refused.value.message
     assert "`elastic-deploy up`" in refused.value.message
     assert str(head / "supervisor.log") in refused.value.message
+
+
+def test_where_no_supervisor_ever_ran_none_is_waited_for(head: Path) -> None:
+    (head / "journal.jsonl").unlink()
+    began = time.monotonic()
+    with pytest.raises(RefusedError, match="No supervisor runs on the head"):
+        list(agent.ask("status", {}))
+    assert time.monotonic() - began < 5
 
 
 def test_a_socket_that_nobody_listens_on_is_nobody_there(head: Path) -> None:
