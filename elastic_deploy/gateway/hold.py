@@ -5,13 +5,15 @@ bytes and in time. A client that goes away is cancelled where it waits, and leav
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
-from elastic_deploy.gateway.refusal import RefusalError, closing, crowded
+from elastic_deploy.gateway.refusal import RETRY_AFTER, RefusalError, closing, crowded
 from elastic_deploy.gateway.settings import HoldLimits
 from elastic_deploy.gateway.table import RoutingTable
 from elastic_deploy.model.names import EngineName
+
+Reassure = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -44,15 +46,24 @@ class WaitingRoom:
         """How many wait for a model."""
         return sum(guest.model == model for guest in self._guests)
 
-    async def wait(self, guest: Guest, seconds: float, reason: str) -> bool:
-        """Wait for at most `seconds`; whether there is an engine now.
+    async def wait(
+        self,
+        guest: Guest,
+        seconds: float,
+        reason: str,
+        again: int = RETRY_AFTER,
+        reassure: Reassure | None = None,
+    ) -> bool:
+        """Wait for at most `seconds`; whether there is an engine now. `reassure` is called now and then meanwhile.
+
+        `reason` and `again`, the seconds until an engine is expected, are for those who may not wait.
 
         Raises RefusalError (503) where no more may wait, and when the gateway stops.
         """
         if self._closed:
             raise RefusalError(closing())
         if len(self._guests) >= self._limits.requests or self._size + guest.size > self._limits.size:
-            raise RefusalError(crowded(reason))
+            raise RefusalError(crowded(reason, again))
         loop = asyncio.get_running_loop()
         guest.called = loop.create_future()
         # A bare timer: asyncio.timeout would take as much memory as the guest.
@@ -60,6 +71,10 @@ class WaitingRoom:
         self._guests.add(guest)
         self._size += guest.size
         try:
+            while reassure is not None and not guest.called.done():
+                await asyncio.wait((guest.called,), timeout=self._limits.comment)
+                if not guest.called.done():
+                    await reassure()
             return await guest.called
         finally:
             end.cancel()
