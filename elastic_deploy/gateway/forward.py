@@ -129,13 +129,12 @@ class Forwarder:
         record, telling = attempt.client.record, attempt.telling
         key = self._files.engine_key(backend.engine.deployment)
         ask = attempt.ask
+        goes_on = telling is not None and telling.said
         if telling is not None and attempt.broken:
-            if telling.said:
-                ask = await resume(telling, Asker(self._engines, backend, key, ask.model, record.id))
-                record.continued += 1
-            else:
-                ask = telling.again()
+            asker = Asker(self._engines, backend, key, ask.model, record.id)
+            ask = await resume(telling, asker) if goes_on else telling.again()
         async with self._engines.ask(backend, ask, key, record.id) as answer:
+            record.continued += goes_on
             return await relay(attempt.client, answer, telling)
 
     async def _wait(self, attempt: _Attempt) -> None:
