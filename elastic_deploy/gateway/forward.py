@@ -80,7 +80,7 @@ class Forwarder:
         client = Client(request, record, self._settings.client.stall)
         avoid: set[EngineName] = set()
         guest = Guest(self._room.ticket(), ask.model, len(ask.body), avoid)
-        attempt = _Attempt(ask, client, guest, avoid, Telling(ask) if ask.told else None)
+        attempt = _Attempt(ask, client, guest, avoid)
         try:
             return await self._answered(attempt)
         except RefusalError as refused:
@@ -126,7 +126,10 @@ class Forwarder:
                     raise RefusalError(engine_silent(self._settings.engine.silence)) from error
 
     async def _try(self, attempt: _Attempt, backend: Backend) -> web.StreamResponse:
-        record, telling = attempt.client.record, attempt.telling
+        record = attempt.client.record
+        if attempt.telling is None and attempt.ask.told:
+            attempt.telling = Telling(attempt.ask)
+        telling = attempt.telling
         key = self._files.engine_key(backend.engine.deployment)
         ask = attempt.ask
         goes_on = telling is not None and telling.said
