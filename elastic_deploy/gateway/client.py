@@ -24,19 +24,25 @@ class Client:
         self._request = request
         self.record = record
         self._stall = stall
-        self.response = web.StreamResponse()
+        self._response: web.StreamResponse | None = None
         self.told = False
         """Whether a piece of an answer is on its way: from then on it cannot be another answer."""
 
     @property
     def begun(self) -> bool:
         """Whether status and headers are out."""
-        return self.response.prepared
+        return self._response is not None and self._response.prepared
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """The answer; there is one from the first `head` on."""
+        assert self._response is not None
+        return self._response
 
     def head(self, status: int, headers: dict[str, str]) -> None:
         """The head that goes out with the first piece, unless one is out already."""
         if not self.begun:
-            self.response = web.StreamResponse(status=status, headers={**headers, "X-Request-Id": self.record.id})
+            self._response = web.StreamResponse(status=status, headers={**headers, "X-Request-Id": self.record.id})
 
     async def send(self, piece: bytes) -> None:
         """One piece of the answer."""

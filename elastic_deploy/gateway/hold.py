@@ -24,7 +24,8 @@ class Guest:
     model: str
     size: int
     avoid: Collection[EngineName] = ()
-    called: asyncio.Future[bool] = field(init=False)
+    called: asyncio.Future[None] = field(init=False)
+    verdict: bool | RefusalError | None = None
 
 
 class WaitingRoom:
@@ -65,21 +66,29 @@ class WaitingRoom:
         if len(self._guests) >= self._limits.requests or self._size + guest.size > self._limits.size:
             raise RefusalError(crowded(reason, again))
         loop = asyncio.get_running_loop()
-        guest.called = loop.create_future()
-        # A bare timer: asyncio.timeout would take as much memory as the guest.
+        guest.verdict, guest.called = None, loop.create_future()
+        # Bare timers: asyncio.timeout or asyncio.wait would take as much memory as the guest.
         end = loop.call_later(seconds, _call, guest, False)
+        comment = loop.call_later(self._limits.comment, _call, guest, None) if reassure else None
         self._guests.add(guest)
         self._size += guest.size
         try:
-            while reassure is not None and not guest.called.done():
-                await asyncio.wait((guest.called,), timeout=self._limits.comment)
-                if not guest.called.done():
-                    await reassure()
-            return await guest.called
+            await guest.called
+            while guest.verdict is None and reassure is not None:
+                # Made before the client is written to: who calls meanwhile finds it.
+                guest.called = loop.create_future()
+                await reassure()
+                comment = loop.call_later(self._limits.comment, _call, guest, None)
+                await guest.called
         finally:
             end.cancel()
+            if comment is not None:
+                comment.cancel()
             self._guests.discard(guest)
             self._size -= guest.size
+        if isinstance(guest.verdict, RefusalError):
+            raise guest.verdict
+        return guest.verdict is True
 
     def wake(self, table: RoutingTable) -> None:
         """Call everyone whom `table` can help (or whose model is gone from it), first come first."""
@@ -93,10 +102,12 @@ class WaitingRoom:
         """Send everyone away, and let nobody in: the gateway stops."""
         self._closed = True
         for guest in self._guests:
-            if not guest.called.done():
-                guest.called.set_exception(RefusalError(closing()))
+            _call(guest, RefusalError(closing()))
 
 
-def _call(guest: Guest, helped: bool) -> None:
+def _call(guest: Guest, verdict: bool | RefusalError | None) -> None:
+    """Wake a guest: with a verdict, of which the first counts, or with None to have its client reassured."""
+    if guest.verdict is None:
+        guest.verdict = verdict
     if not guest.called.done():
-        guest.called.set_result(helped)
+        guest.called.set_result(None)
