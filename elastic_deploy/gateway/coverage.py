@@ -48,6 +48,8 @@ IGNORED = frozenset(
 )
 """Without effect on a streamed answer with one choice and no logprobs."""
 
+_COVERED = CARRIED | COUNTED | RENDERED | IGNORED
+
 Harmless = Callable[[Any], bool]
 
 
@@ -90,7 +92,7 @@ NOT_COVERED: Mapping[str, tuple[Harmless, str]] = {
 def covered(path: str, document: Mapping[str, Any]) -> str | None:
     """None if a stream of `document` can be continued, else why not, as the end of a sentence."""
     for name, value in document.items():
-        if value is None or name in CARRIED | COUNTED | RENDERED | IGNORED:
+        if value is None or name in _COVERED:
             continue
         rule = NOT_COVERED.get(name)
         if rule is None:

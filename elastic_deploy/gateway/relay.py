@@ -12,7 +12,7 @@ from aiohttp import web
 from elastic_deploy.gateway.client import PASSED_HEADERS, Client
 from elastic_deploy.gateway.record import Outcome
 from elastic_deploy.gateway.refusal import RefusalError, engine_failed, stream_broke
-from elastic_deploy.gateway.sse import WholeEvents, data_event, is_event_stream
+from elastic_deploy.gateway.sse import LONGEST_CHUNK, WholeEvents, data_event, is_event_stream
 from elastic_deploy.gateway.telling import Telling
 from elastic_deploy.gateway.upstream import EngineBrokeError, EngineTroubleError, engine_errors
 
@@ -74,7 +74,7 @@ async def _next(answer: aiohttp.ClientResponse) -> bytes:
 
 
 async def _events(client: Client, answer: aiohttp.ClientResponse, telling: Telling | None) -> web.StreamResponse:
-    events = WholeEvents()
+    events = WholeEvents() if telling is None else WholeEvents(LONGEST_CHUNK)
     try:
         while piece := await _next(answer):
             whole = events.feed(piece)

@@ -9,6 +9,8 @@ from elastic_deploy.gateway.refusal import Refusal
 
 LONGEST = 1024 * 1024
 """Bytes of an unfinished event that are kept back; a longer one is passed on in parts."""
+LONGEST_CHUNK = 32 * LONGEST
+"""The same where events must be understood: the first of an answer holds the prompt's tokens, some 7 bytes each."""
 
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
@@ -19,7 +21,8 @@ END = b"data: [DONE]\n\n"
 class WholeEvents:
     """Cuts a stream of bytes after its last whole event."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = LONGEST) -> None:
+        self._longest = longest
         self._rest = b""
 
     def feed(self, piece: bytes) -> bytes:
@@ -28,7 +31,7 @@ class WholeEvents:
             return piece
         data = self._rest + piece
         end = max(_after(data, b"\n\n"), _after(data, b"\r\n\r\n"))
-        if len(data) - end > LONGEST:
+        if len(data) - end > self._longest:
             end = len(data)
         self._rest = data[end:]
         return data[:end]

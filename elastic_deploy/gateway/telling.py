@@ -44,7 +44,7 @@ class Telling:
         self._finished = False
         self._usage_told = False
         self._text = io.StringIO()
-        self._prompt: list[int] = []
+        self._prompt = array("I")
         self._tokens = array("I")
         self._clean: int | None = 0
         """Tokens whose text is all told, and that end no character's bytes in the middle; None: not known."""
@@ -91,7 +91,7 @@ class Telling:
 
     def again(self) -> Ask:
         """The request as it was, for another engine: nothing was said yet."""
-        self._prompt, self._tokens, self._clean = [], array("I"), 0
+        self._prompt, self._tokens, self._clean = array("I"), array("I"), 0
         self.aborted = False
         return self._ask
 
@@ -102,7 +102,7 @@ class Telling:
     @property
     def context(self) -> list[int]:
         """The end of the prompt, which a decoder needs to get the answer's first character right."""
-        return self._prompt[-replay.CONTEXT :]
+        return self._prompt[-replay.CONTEXT :].tolist()
 
     @property
     def tokens(self) -> list[int]:
@@ -168,7 +168,7 @@ class Telling:
             self._usage_told = True
             return self._recounted(chunk)
         (choice,) = chunk["choices"]
-        self._prompt = self._prompt or chunks.prompt_tokens(chunk) or []
+        self._prompt = self._prompt or array("I", chunks.prompt_tokens(chunk) or ())
         tokens = choice.get("token_ids") or []
         chunks.hide_tokens(chunk)
         self._tokens.extend(tokens)

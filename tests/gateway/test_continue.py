@@ -177,6 +177,20 @@ def test_a_chat_without_a_limit_goes_on_to_the_end_of_the_context(tmp_path: Path
     run(story())
 
 
+def test_a_prompt_of_more_than_a_megabyte_of_tokens_is_replayed_and_not_shown(tmp_path: Path) -> None:
+    async def story() -> None:
+        script = Script("yes, I see", breaks=[2])
+        async with AsyncExitStack() as stack:
+            backends = [each.backend for each in await engines(stack, script)]
+            door = await stack.enter_async_context(front(Settings(tmp_path, port=0), route(*backends)))
+            prompt = "日本" * 70_000
+            answer = await asked(door, "/v1/completions", prompt=prompt)
+            assert len(json.dumps(script.prompt)) > 1_000_000
+            assert (answer.text, answer.done, any(answer.tokens)) == (script.answer, True, False)
+
+    run(story())
+
+
 def test_an_answer_whose_last_token_is_told_is_closed_without_another_engine(tmp_path: Path) -> None:
     async def story() -> None:
         script = Script(TEXT, finish_then_break=True)
