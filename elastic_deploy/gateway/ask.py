@@ -1,23 +1,35 @@
 """What a request asks for, as far as the gateway must know it: the model, and whether the answer is a stream.
 
-Pure. The body itself goes to the engine as it came; whether it makes sense otherwise is the engine's to say.
+Pure. The body goes to the engine as it came, but that a stream which could be continued is asked for with its token
+ids; whether it makes sense otherwise is the engine's to say.
 """
 
 import json
 from dataclasses import dataclass
 
+from elastic_deploy.gateway import coverage
 from elastic_deploy.gateway.refusal import RefusalError, malformed
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request for an engine. `content_type` is the client's own."""
+    """One request for an engine. `content_type` is the client's own.
+
+    `uncovered` says why a stream could not be continued at another engine, None if it could. A `told` one comes in the
+    chunks of /v1/completions or /v1/chat/completions.
+    """
 
     path: str
     model: str
     stream: bool
     body: bytes
     content_type: str = "application/json"
+    uncovered: str | None = "it is no stream of tokens"
+
+    @property
+    def told(self) -> bool:
+        """Whether `telling` understands the answer."""
+        return self.stream and self.path in coverage.PATHS
 
 
 def parse_ask(path: str, body: bytes, content_type: str = "application/json") -> Ask:
@@ -31,4 +43,14 @@ def parse_ask(path: str, body: bytes, content_type: str = "application/json") ->
     model = asked.get("model")
     if not isinstance(model, str) or not model:
         raise RefusalError(malformed("The body must name a model: GET /v1/models lists them.", "model"))
-    return Ask(path, model, asked.get("stream") is True, body, content_type)
+    if asked.get("stream") is not True:
+        return Ask(path, model, False, body, content_type)
+    if path not in coverage.PATHS:
+        return Ask(path, model, True, body, content_type)
+    uncovered = coverage.covered(path, asked)
+    if uncovered is None:
+        try:
+            body = json.dumps(asked | {"return_token_ids": True}).encode()
+        except RecursionError:
+            uncovered = "it is nested too deeply"
+    return Ask(path, model, True, body, content_type, uncovered)

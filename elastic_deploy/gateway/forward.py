@@ -1,8 +1,9 @@
-"""A request's way to an engine: choose one, wait for one, try another.
+"""A request's way to an engine: choose one, wait for one, try another, go on at another.
 
-Called by `door` with a request that may pass. As long as nothing of an answer has been sent, an engine that breaks
-costs the client time and nothing else: generating is without side effects, so a request can be run again. Not for
-ever: one that engines keep ending on may be what ends them.
+Called by `door` with a request that may pass. As long as nothing of an answer has been told, an engine that breaks
+costs the client time and nothing else: generating is without side effects, so a request can be run again. A stream
+that has been told in part goes on from its last token where it can, and says so where it cannot. Not for ever: a
+request that engines keep ending on may be what ends them.
 """
 
 import time
@@ -12,22 +13,28 @@ from aiohttp import web
 
 from elastic_deploy.gateway.ask import Ask
 from elastic_deploy.gateway.balance import Load
+from elastic_deploy.gateway.client import Client
 from elastic_deploy.gateway.files import Files
 from elastic_deploy.gateway.hold import Guest, WaitingRoom
 from elastic_deploy.gateway.metrics import Metrics
-from elastic_deploy.gateway.record import Record
+from elastic_deploy.gateway.record import Outcome, Record
 from elastic_deploy.gateway.refusal import (
+    RETRY_AFTER,
     RefusalError,
     engine_breaker,
     engine_broke,
     engine_silent,
+    stream_broke,
     unavailable,
     unknown_model,
 )
 from elastic_deploy.gateway.relay import relay
+from elastic_deploy.gateway.resume import Asker, resume
 from elastic_deploy.gateway.settings import Settings
+from elastic_deploy.gateway.sse import error_event
+from elastic_deploy.gateway.telling import Telling
 from elastic_deploy.gateway.upstream import EngineBrokeError, EngineRefusedError, Engines, EngineSilentError
-from elastic_deploy.model.action import Backend, RouteEntry
+from elastic_deploy.model.action import Backend
 from elastic_deploy.model.names import EngineName
 
 MOST_BROKEN = 2
@@ -38,9 +45,18 @@ MOST_BROKEN = 2
 class _Attempt:
     """What was tried for one request. `avoid` holds the engines that cannot help it any more."""
 
+    ask: Ask
+    client: Client
     guest: Guest
     avoid: set[EngineName]
+    telling: Telling | None = None
     broken: int = 0
+
+    def stuck(self) -> str | None:
+        """Why another engine cannot take over, None if it can."""
+        if self.telling is not None:
+            return self.telling.stuck()
+        return self.ask.uncovered if self.client.told else None
 
 
 class Forwarder:
@@ -57,31 +73,51 @@ class Forwarder:
         self._metrics = metrics
 
     async def forward(self, request: web.BaseRequest, ask: Ask, record: Record) -> web.StreamResponse:
-        """The answer of an engine, sent or to be sent. Raises RefusalError where there is none."""
+        """The answer of an engine, sent or to be sent. Raises RefusalError where there is none.
+
+        Where the head of a stream is out already, what would be a refusal is its last event.
+        """
+        client = Client(request, record, self._settings.client.stall)
         avoid: set[EngineName] = set()
         guest = Guest(self._room.ticket(), ask.model, len(ask.body), avoid)
-        attempt = _Attempt(guest, avoid)
+        attempt = _Attempt(ask, client, guest, avoid)
+        try:
+            return await self._answered(attempt)
+        except RefusalError as refused:
+            if not client.begun:
+                raise
+            record.outcome = Outcome.BROKEN if client.told else Outcome.REFUSED
+            await client.send(error_event(refused.refusal))
+            return client.response
+
+    async def _answered(self, attempt: _Attempt) -> web.StreamResponse:
+        ask, record = attempt.ask, attempt.client.record
         while True:
             route = self._files.table.route(ask.model) if self._files.table else None
             if route is None:
                 raise RefusalError(unknown_model(ask.model))
             backend = self._load.choose(route.backends, attempt.avoid, time.monotonic())
             if backend is None:
-                await self._wait(attempt, route, record)
+                await self._wait(attempt)
                 continue
             record.engine = backend.engine
             record.attempts += 1
             with self._load.one_more(backend.engine):
                 try:
-                    return await self._try(request, ask, record, backend)
+                    return await self._try(attempt, backend)
                 except EngineRefusedError as error:
                     self._metrics.trouble(backend.engine, error.kind)
                     self._load.refused(backend.engine, time.monotonic())
                     attempt.avoid.add(backend.engine)
                 except EngineBrokeError as error:
                     self._metrics.trouble(backend.engine, error.kind)
+                    if attempt.telling is not None and attempt.telling.complete:
+                        await attempt.client.send(attempt.telling.closing())
+                        return attempt.client.response
                     attempt.avoid.add(backend.engine)
                     attempt.broken += 1
+                    if (why := attempt.stuck()) is not None:
+                        raise RefusalError(stream_broke(why)) from error
                     if attempt.broken >= MOST_BROKEN:
                         raise RefusalError(engine_breaker(attempt.broken)) from error
                 except EngineSilentError as error:
@@ -89,19 +125,43 @@ class Forwarder:
                     self._metrics.trouble(backend.engine, error.kind)
                     raise RefusalError(engine_silent(self._settings.engine.silence)) from error
 
-    async def _try(self, request: web.BaseRequest, ask: Ask, record: Record, backend: Backend) -> web.StreamResponse:
+    async def _try(self, attempt: _Attempt, backend: Backend) -> web.StreamResponse:
+        record = attempt.client.record
+        if attempt.telling is None and attempt.ask.told:
+            attempt.telling = Telling(attempt.ask)
+        telling = attempt.telling
         key = self._files.engine_key(backend.engine.deployment)
+        ask = attempt.ask
+        goes_on = telling is not None and telling.said
+        if telling is not None and attempt.broken:
+            asker = Asker(self._engines, backend, key, ask.model, record.id)
+            ask = await resume(telling, asker) if goes_on else telling.again()
         async with self._engines.ask(backend, ask, key, record.id) as answer:
-            return await relay(request, answer, record, self._settings.client.stall)
+            record.continued += goes_on
+            return await relay(attempt.client, answer, telling)
 
-    async def _wait(self, attempt: _Attempt, route: RouteEntry, record: Record) -> None:
+    async def _wait(self, attempt: _Attempt) -> None:
         """Wait for an engine that can help. Raises RefusalError when there is none in time."""
+        ask, record = attempt.ask, attempt.client.record
         began = time.monotonic()
         left = self._settings.hold.seconds - record.held
         if left > 0:
+
+            async def reassure() -> None:
+                await attempt.client.reassure(self._reason(ask.model)[0])
+
             try:
-                if await self._room.wait(attempt.guest, left, route.reason):
+                reason, again = self._reason(ask.model)
+                if await self._room.wait(attempt.guest, left, reason, again, reassure if ask.stream else None):
                     return
             finally:
                 record.held += time.monotonic() - began
-        raise RefusalError(engine_broke() if attempt.broken else unavailable(route.reason))
+        raise RefusalError(engine_broke() if attempt.broken else unavailable(*self._reason(ask.model)))
+
+    def _reason(self, model: str) -> tuple[str, int]:
+        """Why there is no engine, and the seconds after which to ask again, as the table has them now."""
+        table = self._files.table
+        route = table.route(model) if table else None
+        if table is None or route is None:
+            return "it has no route", RETRY_AFTER
+        return route.reason, table.retry_after.get(model, RETRY_AFTER)

@@ -5,13 +5,15 @@ bytes and in time. A client that goes away is cancelled where it waits, and leav
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
-from elastic_deploy.gateway.refusal import RefusalError, closing, crowded
+from elastic_deploy.gateway.refusal import RETRY_AFTER, RefusalError, closing, crowded
 from elastic_deploy.gateway.settings import HoldLimits
 from elastic_deploy.gateway.table import RoutingTable
 from elastic_deploy.model.names import EngineName
+
+Reassure = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +24,8 @@ class Guest:
     model: str
     size: int
     avoid: Collection[EngineName] = ()
-    called: asyncio.Future[bool] = field(init=False)
+    called: asyncio.Future[None] = field(init=False)
+    verdict: bool | RefusalError | None = None
 
 
 class WaitingRoom:
@@ -44,27 +47,48 @@ class WaitingRoom:
         """How many wait for a model."""
         return sum(guest.model == model for guest in self._guests)
 
-    async def wait(self, guest: Guest, seconds: float, reason: str) -> bool:
-        """Wait for at most `seconds`; whether there is an engine now.
+    async def wait(
+        self,
+        guest: Guest,
+        seconds: float,
+        reason: str,
+        again: int = RETRY_AFTER,
+        reassure: Reassure | None = None,
+    ) -> bool:
+        """Wait for at most `seconds`; whether there is an engine now. `reassure` is called now and then meanwhile.
+
+        `reason` and `again`, the seconds until an engine is expected, are for those who may not wait.
 
         Raises RefusalError (503) where no more may wait, and when the gateway stops.
         """
         if self._closed:
             raise RefusalError(closing())
         if len(self._guests) >= self._limits.requests or self._size + guest.size > self._limits.size:
-            raise RefusalError(crowded(reason))
+            raise RefusalError(crowded(reason, again))
         loop = asyncio.get_running_loop()
-        guest.called = loop.create_future()
-        # A bare timer: asyncio.timeout would take as much memory as the guest.
+        guest.verdict, guest.called = None, loop.create_future()
+        # Bare timers: asyncio.timeout or asyncio.wait would take as much memory as the guest.
         end = loop.call_later(seconds, _call, guest, False)
+        comment = loop.call_later(self._limits.comment, _call, guest, None) if reassure else None
         self._guests.add(guest)
         self._size += guest.size
         try:
-            return await guest.called
+            await guest.called
+            while guest.verdict is None and reassure is not None:
+                # Made before the client is written to: who calls meanwhile finds it.
+                guest.called = loop.create_future()
+                await reassure()
+                comment = loop.call_later(self._limits.comment, _call, guest, None)
+                await guest.called
         finally:
             end.cancel()
+            if comment is not None:
+                comment.cancel()
             self._guests.discard(guest)
             self._size -= guest.size
+        if isinstance(guest.verdict, RefusalError):
+            raise guest.verdict
+        return guest.verdict is True
 
     def wake(self, table: RoutingTable) -> None:
         """Call everyone whom `table` can help (or whose model is gone from it), first come first."""
@@ -78,10 +102,12 @@ class WaitingRoom:
         """Send everyone away, and let nobody in: the gateway stops."""
         self._closed = True
         for guest in self._guests:
-            if not guest.called.done():
-                guest.called.set_exception(RefusalError(closing()))
+            _call(guest, RefusalError(closing()))
 
 
-def _call(guest: Guest, helped: bool) -> None:
+def _call(guest: Guest, verdict: bool | RefusalError | None) -> None:
+    """Wake a guest: with a verdict, of which the first counts, or with None to have its client reassured."""
+    if guest.verdict is None:
+        guest.verdict = verdict
     if not guest.called.done():
-        guest.called.set_result(helped)
+        guest.called.set_result(None)

@@ -32,6 +32,7 @@ class Log:
             "engine": str(record.engine) if record.engine else "",
             "stream": record.stream,
             "attempts": record.attempts,
+            "continued": record.continued or None,
             "request_bytes": record.request_size,
             "response_bytes": record.response_size,
             "held_seconds": round(record.held, 4),

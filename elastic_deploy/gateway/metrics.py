@@ -27,6 +27,7 @@ class Metrics:
         self._ends = self._counter("ends", "Requests that did not end with a whole answer.", (*replica, "outcome"))
         self._troubles = self._counter("engine_errors", "Attempts that an engine did not answer.", (*replica, "kind"))
         self._retries = self._counter("retries", "Further attempts for requests already tried.", ("deployment",))
+        self._continued = self._counter("continued", "Streams that another engine went on with.", ("deployment",))
         self._held_total = self._counter("held", "Requests that had to wait for an engine.", ("deployment",))
         self._sent = self._counter("response_bytes", "Bytes of answers sent to clients.", replica)
         self._first_byte = Histogram(
@@ -59,6 +60,8 @@ class Metrics:
             self._ends.labels(record.deployment, replica, record.outcome).inc()
         if record.attempts > 1:
             self._retries.labels(record.deployment).inc(record.attempts - 1)
+        if record.continued:
+            self._continued.labels(record.deployment).inc(record.continued)
         if record.held:
             self._held_total.labels(record.deployment).inc()
         if record.engine and record.first_byte is not None:

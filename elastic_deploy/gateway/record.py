@@ -39,6 +39,8 @@ class Record:
     engine: EngineName | None = None
     stream: bool = False
     attempts: int = 0
+    continued: int = 0
+    """How often another engine went on in the middle of the answer."""
     status: int = 0
     outcome: Outcome = Outcome.ANSWERED
     request_size: int = 0

@@ -45,8 +45,8 @@ def _of_client(
     return Refusal(status, message, "invalid_request_error", code, param, headers)
 
 
-def _of_server(status: int, code: str, message: str, *, again: bool = False) -> Refusal:
-    headers = (("Retry-After", str(RETRY_AFTER)),) if again else ()
+def _of_server(status: int, code: str, message: str, *, again: int | None = None) -> Refusal:
+    headers = (("Retry-After", str(again)),) if again is not None else ()
     return Refusal(status, message, "server_error", code, headers=headers)
 
 
@@ -99,20 +99,20 @@ def slow_body(limit: float) -> Refusal:
     return _of_client(408, "request_too_slow", f"The body did not arrive within {format_duration(limit)}.")
 
 
-def unavailable(reason: str) -> Refusal:
-    """The model has no engine now. `reason` is the route's own sentence."""
-    return _of_server(503, "model_unavailable", f"No engine can take the request now: {reason}.", again=True)
+def unavailable(reason: str, again: int = RETRY_AFTER) -> Refusal:
+    """The model has no engine now. `reason` is the route's own sentence, `again` the seconds until one is expected."""
+    return _of_server(503, "model_unavailable", f"No engine can take the request now: {reason}.", again=again)
 
 
-def crowded(reason: str) -> Refusal:
+def crowded(reason: str, again: int = RETRY_AFTER) -> Refusal:
     """The model has no engine now, and as many requests wait for one as may."""
     message = f"No engine can take the request now, and too many wait already: {reason}."
-    return _of_server(503, "model_unavailable", message, again=True)
+    return _of_server(503, "model_unavailable", message, again=again)
 
 
 def closing() -> Refusal:
     """The gateway itself is stopping."""
-    return _of_server(503, "gateway_stopping", "The gateway is stopping; it will be started again.", again=True)
+    return _of_server(503, "gateway_stopping", "The gateway is stopping; it will be started again.", again=RETRY_AFTER)
 
 
 def engine_broke() -> Refusal:
@@ -130,11 +130,15 @@ def engine_silent(limit: float) -> Refusal:
     return _of_server(504, "engine_silent", f"The engine sent nothing for {format_duration(limit)}.")
 
 
-def stream_broke() -> Refusal:
-    """The engine ended in the middle of its answer; sent as the stream's last event."""
-    return _of_server(
-        502, "engine_broke", "The engine ended in the middle of this answer; the text above is not whole."
-    )
+def engine_failed(status: int) -> Refusal:
+    """The engine answered with an error that is none in OpenAI's form, to a stream that has begun."""
+    return _of_server(502, "engine_failed", f"The engine answered {status}.")
+
+
+def stream_broke(why_final: str) -> Refusal:
+    """The engine ended in the middle of its answer, which `why_final` keeps from going on; a stream's last event."""
+    message = f"The engine ended in the middle of this answer, and it cannot be continued: {why_final}."
+    return _of_server(502, "engine_broke", message)
 
 
 def own_fault() -> Refusal:

@@ -1,17 +1,19 @@
 """An engine's answer, passed to the client as it comes.
 
-Called by `forward`. Nothing is sent before the first piece of the answer is here, so until then another engine can
-still be asked. Raises EngineTroubleError up to that moment, and never after it.
+Called by `forward`, once for every engine that is asked. Raises EngineTroubleError where the engine breaks; what has
+been sent by then stands in `client` and, for streams of tokens, in `telling`.
 """
 
-import asyncio
+import json
 
 import aiohttp
 from aiohttp import web
 
-from elastic_deploy.gateway.record import Outcome, Record
-from elastic_deploy.gateway.refusal import stream_broke
-from elastic_deploy.gateway.sse import WholeEvents, error_event, is_event_stream
+from elastic_deploy.gateway.client import PASSED_HEADERS, Client
+from elastic_deploy.gateway.record import Outcome
+from elastic_deploy.gateway.refusal import RefusalError, engine_failed, stream_broke
+from elastic_deploy.gateway.sse import LONGEST_CHUNK, WholeEvents, data_event, is_event_stream
+from elastic_deploy.gateway.telling import Telling
 from elastic_deploy.gateway.upstream import EngineBrokeError, EngineTroubleError, engine_errors
 
 WHOLE = 1024 * 1024
@@ -24,58 +26,45 @@ DEAD_ENGINE = b"EngineCore encountered an issue"
 _ERROR_EVENT = b'data: {"error"'
 """How an error begins in a stream of vLLM's. No text of a model can hold it: its quotes would be escaped."""
 
-_PASSED_HEADERS = ("Content-Type", "Content-Encoding", "Cache-Control", "Retry-After")
 
+async def relay(client: Client, answer: aiohttp.ClientResponse, telling: Telling | None) -> web.StreamResponse:
+    """Send `answer` to the client; `telling` is what a stream of tokens has told so far.
 
-async def relay(
-    request: web.BaseRequest, answer: aiohttp.ClientResponse, record: Record, stall: float
-) -> web.StreamResponse:
-    """Send `answer` to the client. A client that takes nothing for `stall` seconds is cut off.
-
-    Raises EngineTroubleError if the engine broke before anything was sent, ConnectionError if the client is gone.
+    Raises EngineTroubleError if the engine broke, ConnectionError if the client is gone, RefusalError if the answer
+    is none to a stream that has begun.
     """
-    headers = {name: answer.headers[name] for name in _PASSED_HEADERS if name in answer.headers}
-    headers["X-Request-Id"] = record.id
+    streams = is_event_stream(answer.headers.get("Content-Type", ""))
+    headers = {name: answer.headers[name] for name in PASSED_HEADERS if name in answer.headers}
+    if client.begun and not streams:
+        return await _error(client, await _whole(answer), answer.status)
     if answer.content_length is not None and answer.content_length <= WHOLE:
-        with engine_errors():
-            body = await answer.read()
-        if answer.status == 500 and DEAD_ENGINE in body:
-            raise EngineBrokeError("its server says that the engine has died")
-        record.sent(len(body))
+        body = await _whole(answer)
+        client.record.sent(len(body))
+        headers["X-Request-Id"] = client.record.id
         return web.Response(status=answer.status, body=body, headers=headers)
-    if is_event_stream(headers.get("Content-Type", "")):
-        return await _events(_Client(request, answer.status, headers, record, stall), answer, record)
-    return await _bytes(_Client(request, answer.status, headers, record, stall), answer, record)
+    client.head(answer.status, headers)
+    return await (_events(client, answer, telling) if streams else _bytes(client, answer))
 
 
-class _Client:
-    """The way to the client. The answer's status and headers go out with its first piece."""
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    with engine_errors():
+        body = await answer.read()
+    if answer.status == 500 and DEAD_ENGINE in body:
+        raise EngineBrokeError("its server says that the engine has died")
+    return body
 
-    def __init__(
-        self, request: web.BaseRequest, status: int, headers: dict[str, str], record: Record, stall: float
-    ) -> None:
-        self._request = request
-        self._record = record
-        self._stall = stall
-        self.response = web.StreamResponse(status=status, headers=headers)
 
-    async def send(self, piece: bytes) -> None:
-        self._record.sent(len(piece))
-        try:
-            async with asyncio.timeout(self._stall):
-                if not self.response.prepared:
-                    await self.response.prepare(self._request)
-                    self._record.status = self.response.status
-                await self.response.write(piece)
-        except TimeoutError as error:
-            self._record.outcome = Outcome.CLIENT_STALLED
-            self.cut()
-            raise ConnectionError("the client takes nothing") from error
-
-    def cut(self) -> None:
-        """End the connection so that nobody can take what was sent for a whole answer."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
+async def _error(client: Client, body: bytes, status: int) -> web.StreamResponse:
+    """An engine's error, to a client that has been given the head of a stream already."""
+    if client.told:
+        raise RefusalError(stream_broke(f"the next engine answered {status}"))
+    try:
+        error = json.loads(body)
+    except ValueError:
+        raise RefusalError(engine_failed(status)) from None
+    client.record.outcome = Outcome.REFUSED
+    await client.send(data_event(error))
+    return client.response
 
 
 async def _next(answer: aiohttp.ClientResponse) -> bytes:
@@ -84,37 +73,41 @@ async def _next(answer: aiohttp.ClientResponse) -> bytes:
         return await answer.content.readany()
 
 
-async def _events(client: _Client, answer: aiohttp.ClientResponse, record: Record) -> web.StreamResponse:
-    events = WholeEvents()
+async def _events(client: Client, answer: aiohttp.ClientResponse, telling: Telling | None) -> web.StreamResponse:
+    events = WholeEvents() if telling is None else WholeEvents(LONGEST_CHUNK)
     try:
         while piece := await _next(answer):
             whole = events.feed(piece)
-            if not whole:
-                continue
             death = whole.find(_ERROR_EVENT)
-            if death >= 0 and DEAD_ENGINE in whole[death:]:
-                if death:
-                    await client.send(whole[:death])
-                raise EngineBrokeError("its server says that the engine has died")
-            await client.send(whole)
-        await client.send(events.rest())
+            died = death >= 0 and DEAD_ENGINE in whole[death:]
+            told = whole[:death] if died else whole
+            if telling is not None:
+                told = telling.tell(told)
+            if told:
+                await client.send(told)
+            if died or (telling is not None and telling.aborted):
+                raise EngineBrokeError("its server says that the engine has ended, or is ending")
+            if telling is not None and telling.stopped_here:
+                return client.response
+        if telling is None:
+            await client.send(events.rest())
+        elif not telling.ended:
+            raise EngineBrokeError("the stream ended without its last event")
     except EngineTroubleError:
-        if not client.response.prepared:
+        if telling is None or not telling.ended:
             raise
-        record.outcome = Outcome.BROKEN
-        await client.send(error_event(stream_broke()))
     return client.response
 
 
-async def _bytes(client: _Client, answer: aiohttp.ClientResponse, record: Record) -> web.StreamResponse:
+async def _bytes(client: Client, answer: aiohttp.ClientResponse) -> web.StreamResponse:
     try:
         while piece := await _next(answer):
             await client.send(piece)
         await client.send(b"")
     except EngineTroubleError as error:
-        if not client.response.prepared:
+        if not client.begun:
             raise
-        record.outcome = Outcome.BROKEN
+        client.record.outcome = Outcome.BROKEN
         client.cut()
         raise ConnectionError("the engine ended in the middle of an answer") from error
     return client.response

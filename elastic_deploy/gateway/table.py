@@ -4,7 +4,9 @@ Written by the supervisor, read by `files`. Pure.
 """
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +15,8 @@ from elastic_deploy.model.names import EngineName
 
 _DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 """Deployments name key files: nothing that could climb out of their directory, or end in `.engine`."""
+LONGEST_WAIT = 86_400
+"""Seconds beyond which nobody would believe a Retry-After."""
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+")
 
 
@@ -22,9 +26,13 @@ class BrokenTableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """Where requests go. If two entries have one model, the first has it."""
+    """Where requests go. If two entries have one model, the first has it.
+
+    `retry_after` has the seconds until a model is expected to be served again, where the supervisor can tell.
+    """
 
     entries: tuple[RouteEntry, ...] = ()
+    retry_after: Mapping[str, int] = field(default_factory=dict)
     _by_model: dict[str, RouteEntry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +61,7 @@ def dump_table(table: RoutingTable) -> str:
             "deployment": entry.deployment,
             "reason": entry.reason,
             "backends": [{"engine": str(each.engine), "address": each.address} for each in entry.backends],
+            **({"retry_after": table.retry_after[entry.model]} if entry.model in table.retry_after else {}),
         }
         for entry in table.entries
     ]
@@ -69,7 +78,9 @@ def load_table(text: str) -> RoutingTable:
     except (ValueError, RecursionError) as error:
         raise BrokenTableError(f"it is not JSON: {error}") from error
     entries = _field(document, "the table", "entries", list)
-    return RoutingTable(tuple(_entry(each, f"entries[{index}]") for index, each in enumerate(entries)))
+    return RoutingTable(
+        tuple(_entry(each, f"entries[{index}]") for index, each in enumerate(entries)), _retry_after(entries)
+    )
 
 
 def _field(document: Any, where: str, name: str, kind: type) -> Any:
@@ -79,6 +90,16 @@ def _field(document: Any, where: str, name: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise BrokenTableError(f"{where}.{name} is not a {kind.__name__}")
     return value
+
+
+def _retry_after(entries: list[dict[str, Any]]) -> dict[str, int]:
+    """Optional, and a guess at best: one that makes no sense is passed over."""
+    guesses = {entry["model"]: entry.get("retry_after") for entry in reversed(entries)}
+    return {
+        model: math.ceil(guess)
+        for model, guess in guesses.items()
+        if isinstance(guess, (int, float)) and not isinstance(guess, bool) and 0 < guess <= LONGEST_WAIT
+    }
 
 
 def _entry(document: Any, where: str) -> RouteEntry:

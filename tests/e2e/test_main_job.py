@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,19 @@ def script(user: User, content: dict[str, Any] | None) -> None:
 def generation(user: User) -> int:
     """The generation of the engine that serves."""
     return int(user.deployment()["replicas"][0]["generation"])
+
+
+def streams_survive(user: User, harm: Callable[[], object], recover: Callable[[], object]) -> None:
+    """Streams that are under way when harm is done end well, with the text that they would have had without it."""
+    prompts = ("A node", "The fox", "Hello", "We wait")
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        undisturbed = list(pool.map(lambda prompt: user.stream(prompt, 1500), prompts))
+        streams = [pool.submit(user.stream, prompt, 1500) for prompt in prompts]
+        time.sleep(1.5)
+        assert not any(stream.done() for stream in streams)
+        harm()
+        recover()
+        assert [stream.result(timeout=120) for stream in streams] == undisturbed
 
 
 def test_up_shows_the_clouds_refusal_and_serves_once_it_ends(user: User) -> None:
@@ -161,12 +176,9 @@ def test_a_killed_engine_is_restarted_in_the_same_group(user: User) -> None:
 
 def test_a_worker_process_killed_while_a_request_streams(user: User) -> None:
     before = user.deployment()
-    lines = user.stream(400)
-    next(lines)
     workers = [p for p in user.engine_processes() if "RayWorkerProc" in " ".join(p.cmdline())]
     assert len(workers) == 2
-    kill(workers[-1])
-    user.recovered(len(before["recoveries"]))
+    streams_survive(user, lambda: kill(workers[-1]), lambda: user.recovered(len(before["recoveries"])))
     old = [p for p in user.engine_processes() if p.pid in {w.pid for w in workers}]
     assert not old
     assert user.chat("What are you?")
@@ -174,11 +186,9 @@ def test_a_worker_process_killed_while_a_request_streams(user: User) -> None:
 
 def test_a_node_killed_while_a_request_streams(user: User) -> None:
     before = user.deployment()
-    lines = user.stream(400)
-    next(lines)
-    kill(user.raylet_of_a_worker())
-    recovery = user.recovered(len(before["recoveries"]))
-    assert "lost" in recovery["cause"]
+    raylet = user.raylet_of_a_worker()
+    streams_survive(user, lambda: kill(raylet), lambda: user.recovered(len(before["recoveries"])))
+    assert "lost" in user.deployment()["recoveries"][-1]["cause"]
     assert user.chat("What are you?")
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +110,14 @@ class User:
         with urllib.request.urlopen(self.request("/v1/chat/completions", body, self.key), timeout=60) as answer:
             return str(json.load(answer)["choices"][0]["message"]["content"])
 
-    def stream(self, tokens: int) -> Iterator[bytes]:
-        """A streamed completion, line by line."""
-        body = {"model": "tiny", "prompt": "A node", "max_tokens": tokens, "ignore_eos": True, "stream": True}
-        with urllib.request.urlopen(self.request("/v1/completions", body, self.key), timeout=60) as answer:
-            yield from answer
+    def stream(self, prompt: str, tokens: int) -> str:
+        """The text of a streamed completion, once it has ended well."""
+        body = {"model": "tiny", "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
+        request = self.request("/v1/completions", body | {"stream": True}, self.key)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            data = [line[6:].strip() for line in answer if line.startswith(b"data: ")]
+        assert data[-1] == b"[DONE]", data[-1]
+        return "".join(json.loads(chunk)["choices"][0]["text"] for chunk in data[:-1])
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the cluster's nodes, by the nodes' marks."""

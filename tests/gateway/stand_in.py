@@ -16,6 +16,7 @@ from aiohttp import web
 from elastic_deploy.gateway.log import Log
 from elastic_deploy.gateway.server import Gateway
 from elastic_deploy.gateway.settings import Settings
+from elastic_deploy.gateway.sse import data_event
 from elastic_deploy.gateway.table import RoutingTable, dump_table
 from elastic_deploy.model.action import Backend, RouteEntry
 from elastic_deploy.model.home import write_private
@@ -41,7 +42,7 @@ def run(scenario: Coroutine[Any, Any, T]) -> T:
 
 def event(text: str) -> bytes:
     """One piece of a streamed chat completion."""
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
+    return data_event({"choices": [{"index": 0, "delta": {"content": text}}]})
 
 
 async def answer(engine: "StandIn", request: web.Request) -> web.StreamResponse:

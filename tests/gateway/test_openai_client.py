@@ -8,7 +8,8 @@ import pytest
 
 from elastic_deploy.gateway.settings import HoldLimits, Settings
 
-from .stand_in import CLIENT_KEY, StandIn, die_in_stream, engine, front, route, run, stream
+from .stand_in import CLIENT_KEY, StandIn, die_in_stream, engine, front, route, run, stream, write_routes
+from .token_engine import Script
 
 openai = pytest.importorskip("openai", reason="openai comes with the rehearsal engine")
 
@@ -70,6 +71,41 @@ def test_it_raises_when_a_stream_breaks_and_has_what_came_before(tmp_path: Path)
             assert (await anext(pieces)).choices[0].delta.content == "0"
             with pytest.raises(openai.APIError, match="in the middle of this answer"):
                 await anext(pieces)
+
+    run(story())
+
+
+def test_it_reads_a_stream_that_waited_broke_and_went_on_as_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        script = Script("I say héllo 🎉 to you.", breaks=[11])
+        settings = Settings(tmp_path, port=0, hold=HoldLimits(comment=0.05))
+        async with (
+            engine(script.behave) as dying,
+            engine(script.behave, generation=2) as next_one,
+            front(settings, route()) as door,
+            client_of(door.gateway.port) as client,
+        ):
+            options: dict[str, Any] = {"stream_options": {"include_usage": True}, "temperature": 0}
+            answer = await client.chat.completions.create(model="tiny", messages=MESSAGES, stream=True, **options)
+            write_routes(tmp_path, route(dying.backend))
+            pieces = [await anext(answer)]
+            write_routes(tmp_path, route(next_one.backend))
+            pieces += [piece async for piece in answer]
+            assert "".join(piece.choices[0].delta.content for piece in pieces if piece.choices) == script.answer
+            assert len({piece.id for piece in pieces}) == 1
+            assert pieces[-1].usage.completion_tokens == len(script.tokens)
+            assert script.paths[-1] == "/v1/completions"
+
+    run(story())
+
+
+def test_it_raises_when_a_wait_ends_badly_after_its_stream_began(tmp_path: Path) -> None:
+    async def story() -> None:
+        settings = Settings(tmp_path, port=0, hold=HoldLimits(seconds=0.3, comment=0.05))
+        async with front(settings, route()) as door, client_of(door.gateway.port) as client:
+            answer = await client.chat.completions.create(model="tiny", messages=MESSAGES, stream=True)
+            with pytest.raises(openai.APIError, match="tiny is recovering"):
+                await anext(aiter(answer))
 
     run(story())
 

@@ -107,7 +107,7 @@ def test_an_engine_is_only_ever_posted_to() -> None:
 
 def test_an_ask_knows_its_model_and_whether_it_streams() -> None:
     body = b'{"model": "tiny", "stream": true, "messages": []}'
-    assert parse_ask("/v1/completions", body, "application/json") == Ask("/v1/completions", "tiny", True, body)
+    assert parse_ask("/v1/responses", body, "application/json") == Ask("/v1/responses", "tiny", True, body)
     assert not parse_ask("/v1/completions", b'{"model": "tiny", "stream": "yes"}').stream
 
 
@@ -213,7 +213,7 @@ def test_half_an_event_is_kept_back_and_an_endless_one_is_not() -> None:
 
 
 def test_an_error_event_is_one_event_with_the_error_in_it() -> None:
-    sent = error_event(refusal.stream_broke())
+    sent = error_event(refusal.stream_broke("it has ended"))
     assert json.loads(sent.removeprefix(b"data: "))["error"]["code"] == "engine_broke"
     assert sent.count(b"\n\n") == 1
 

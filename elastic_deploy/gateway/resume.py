@@ -1,0 +1,79 @@
+"""How a stream that broke goes on: what the next engine is asked, and what it must be asked before.
+
+Called by `forward`, with an engine that can take over. The gateway has no tokenizer; the engine has. It is asked only
+where it must be: most cuts fall after a token that is known to end a character.
+
+A cut must not fall into a character: vLLM 0.32 primes its decoder with the prompt, and where that ends in a part of a
+character, the first text to come out is the whole prompt's.
+"""
+
+import json
+from typing import Any
+
+from elastic_deploy.gateway.ask import Ask
+from elastic_deploy.gateway.refusal import RefusalError, stream_broke
+from elastic_deploy.gateway.replay import UNDECODED
+from elastic_deploy.gateway.telling import Telling
+from elastic_deploy.gateway.upstream import EngineBrokeError, Engines, engine_errors
+from elastic_deploy.model.action import Backend
+
+MOST_DROPPED = 8
+"""Tokens at the end of which the text may be incomplete; a character has 4 bytes, and each may be a token."""
+
+
+class Asker:
+    """One engine that may take over, and how to ask it something about tokens."""
+
+    def __init__(self, engines: Engines, backend: Backend, key: str, model: str, request_id: str) -> None:
+        self._engines = engines
+        self._backend = backend
+        self._key = key
+        self._model = model
+        self._id = request_id
+
+    async def decode(self, tokens: list[int]) -> str:
+        """The text of `tokens`. Raises EngineTroubleError, or RefusalError where the engine will not say."""
+        return str(await self._answer("/detokenize", {"tokens": tokens}, "prompt"))
+
+    async def longest(self) -> int:
+        """The model's context in tokens. Raises as `decode` does."""
+        return int(await self._answer("/tokenize", {"prompt": ""}, "max_model_len"))
+
+    async def _answer(self, path: str, body: dict[str, Any], name: str) -> Any:
+        ask = Ask(path, self._model, False, json.dumps({"model": self._model, **body}).encode())
+        async with self._engines.ask(self._backend, ask, self._key, self._id) as answer:
+            with engine_errors():
+                said = await answer.read()
+        if answer.status >= 500:
+            raise EngineBrokeError(f"{path} answered {answer.status}")
+        try:
+            return json.loads(said)[name]
+        except (ValueError, KeyError, TypeError):
+            why = f"the next engine answered {answer.status} at {path}"
+            raise RefusalError(stream_broke(why)) from None
+
+
+async def resume(telling: Telling, asker: Asker) -> Ask:
+    """The request with which the engine goes on.
+
+    Raises EngineTroubleError if it does not answer, RefusalError if the stream cannot be continued after all.
+    """
+    keep, decoded = telling.cut(), None
+    if keep is None:
+        keep, decoded = await _decoded(telling, asker)
+    longest = 0 if telling.limited else await asker.longest()
+    ask = telling.resumed(keep, decoded, longest)
+    if ask is None:
+        raise RefusalError(stream_broke(telling.uncovered or ""))
+    return ask
+
+
+async def _decoded(telling: Telling, asker: Asker) -> tuple[int, str]:
+    """As many tokens as end no character in the middle, and their text."""
+    before = await asker.decode(telling.context)
+    tokens = telling.tokens
+    for keep in range(len(tokens), max(0, len(tokens) - MOST_DROPPED), -1):
+        text = await asker.decode(telling.context + tokens[:keep])
+        if not text.endswith(UNDECODED) and text.startswith(before):
+            return keep, text[len(before) :]
+    raise RefusalError(stream_broke("its last characters are incomplete"))
