@@ -18,7 +18,7 @@ MEBIBYTE = 1024 * 1024
 class HoldLimits:
     """How much may wait while a model has no backend: `seconds` for one request, the rest for all together.
 
-0 seconds holds nothing: such requests are refused at once. By default as long as OpenAI's own client waits for an
+    0 seconds holds nothing: such requests are refused at once. By default as long as OpenAI's own client waits for an
     answer: a node's replacement and an engine's start take minutes on a cloud. A stream that waits is told so every
     `comment` seconds; with the first of these its status, 200, is out, and what goes wrong later is told as an event.
     5 s lets short waits end with a status of their own, and is well under the minute after which proxies give up on a
