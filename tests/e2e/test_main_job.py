@@ -38,9 +38,9 @@ def streams_survive(user: User, harm: Callable[[], object], recover: Callable[[]
     """Streams that are under way when harm is done end well, with the text that they would have had without it."""
     prompts = ("A node", "The fox", "Hello", "We wait")
     with ThreadPoolExecutor(len(prompts)) as pool:
-        undisturbed = list(pool.map(lambda prompt: user.stream(prompt, 1500), prompts))
-        streams = [pool.submit(user.stream, prompt, 1500) for prompt in prompts]
-        time.sleep(1.5)
+        undisturbed = list(pool.map(lambda prompt: user.stream(prompt, 600), prompts))
+        streams = [pool.submit(user.stream, prompt, 600) for prompt in prompts]
+        time.sleep(1.0)
         assert not any(stream.done() for stream in streams)
         harm()
         recover()
