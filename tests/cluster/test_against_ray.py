@@ -21,7 +21,10 @@ from elastic_deploy.model.errors import InvalidConfigError
 TEMPLATE: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[2] / "cluster-templates" / "local.yaml").read_text(encoding="utf-8")
 )
-JUNK = st.sampled_from([None, True, -1, 0, 1, 7, 1.5, "", "gpu", "1", [], [1], ["x"], {}, {"GPU": 1}, {"x": "y"}])
+# Copied: a second damage may be done to what the first one put there.
+JUNK = st.sampled_from([None, True, -1, 0, 1, 7, 1.5, "", "gpu", "1", [], [1], ["x"], {}, {"GPU": 1}, {"x": "y"}]).map(
+    copy.deepcopy
+)
 
 
 def paths(value: object, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
