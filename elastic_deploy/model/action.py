@@ -50,10 +50,15 @@ class EndEngine:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One proven engine behind the front door."""
+    """One proven engine behind the front door.
+
+    `version` says what it serves, as a spec's fingerprint does: only an engine of the same one may go on in the middle
+    of another's answer. "" is one like all others of its kind.
+    """
 
     engine: EngineName
     address: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

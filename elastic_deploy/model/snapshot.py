@@ -107,7 +107,8 @@ class ProbeSeen:
 
     `proven_at` is when a real generation last came back, None if none ever did. `failures` counts canaries that have
     failed since; `progressing` says that the engine's own count of generated tokens still grew meanwhile, which is
-    an engine that is busy, not one that is dead.
+    an engine that is busy, not one that is dead. `busy` is how many requests it was working on or kept waiting at
+    `busy_at`, None where that was not asked or not answered.
     """
 
     name: EngineName
@@ -115,6 +116,8 @@ class ProbeSeen:
     failures: int = 0
     progressing: bool = False
     last_error: str = ""
+    busy: int | None = None
+    busy_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
