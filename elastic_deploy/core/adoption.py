@@ -22,30 +22,26 @@ def take_up(spec: DeploymentSpec, memory: DeploymentMemory | None, now: float, f
     if memory.revision == spec.revision and not revived:
         return memory
     afresh = revived or memory.failure is not None
-    replicas = tuple(_forgiven(replica, fingerprint, afresh) for replica in memory.replicas)
-    return replace(memory, revision=spec.revision, waiting_since=now, failure=None, replicas=replicas)
+    versions = {fingerprint} if spec.former is None else {fingerprint, spec.former.fingerprint}
+    replicas = tuple(_forgiven(replica, versions, afresh) for replica in memory.replicas)
+    return replace(memory, revision=spec.revision, waiting_since=now, failure=None, refused=None, replicas=replicas)
 
 
-def _forgiven(replica: ReplicaMemory, fingerprint: str, afresh: bool) -> ReplicaMemory:
+def _forgiven(replica: ReplicaMemory, versions: set[str], afresh: bool) -> ReplicaMemory:
     """A replica without its row of failures; an outage goes on only if the same engine is to come back."""
     replica = replace(replica, failures=0, retry_at=0.0)
-    if replica.engine_ended and (afresh or replica.fingerprint != fingerprint):
+    if replica.engine_ended and (afresh or replica.fingerprint not in versions):
         return replace(replica, ever_ready=False, proven_at=None, outage=None, suspected_at=None)
     return replica
 
 
-def with_replicas(
-    spec: DeploymentSpec,
-    wanted: frozenset[str],
-    memory: DeploymentMemory,
-    index: Index,
-    now: float,
-    fingerprint: str,
+def with_found(
+    spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float, fingerprint: str
 ) -> tuple[DeploymentMemory, list[EventDraft]]:
-    """The memory with every replica that is wanted or of which something runs, engines of ours taken over."""
+    """The memory with every replica of which something runs, engines of ours taken over."""
     parts = index.of_deployment(spec.name)
     known = {replica.id: replica for replica in memory.replicas}
-    new = (wanted | parts.running) - known.keys()
+    new = parts.running - known.keys()
     for replica_id in new:
         known[replica_id] = ReplicaMemory(
             replica_id, generation=memory.generations, engine_ended=memory.generations > 0
@@ -72,11 +68,13 @@ def _adopted(
     """A replica whose newest engine is one that nobody remembers. One that has ended is no failure of this life."""
     group = index.of_deployment(spec.name).groups.get(replica.id)
     fits = group is None or len(group.bundle_nodes) == spec.shape.gpus_per_replica
+    version = engine.version or (fingerprint if fits else "")
     return replace(
         replica,
         generation=engine.name.generation,
         revision=spec.revision,
-        fingerprint=fingerprint if fits else "",
+        fingerprint=version,
+        version=version,
         adopted=True,
         started_at=now,
         engine_ended=engine.state is EngineState.ENDED,

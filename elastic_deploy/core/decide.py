@@ -28,6 +28,8 @@ class Decision:
     memory: Memory
     wake_at: float | None
     why: tuple[EventDraft, ...]
+    spec: ClusterSpec
+    """What is wanted from here on: another than was given where a change was rolled out, or given up."""
 
 
 def resumed(memory: Memory) -> Memory:
@@ -57,7 +59,15 @@ def decide(spec: ClusterSpec, snapshot: Snapshot, memory: Memory, now: float) ->
         after,
         min(wakes, default=None),
         (*said, *(event for s in steps for event in s.events), *failed),
+        _settled(spec, steps),
     )
+
+
+def _settled(spec: ClusterSpec, steps: list[DeploymentStep]) -> ClusterSpec:
+    after = {s.spec.name: s.spec for s in steps}
+    if all(after[d.name] is d for d in spec.deployments):
+        return spec
+    return ClusterSpec(tuple(after[d.name] for d in spec.deployments))
 
 
 def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[DeploymentStep]:
@@ -106,7 +116,7 @@ def _routes(
     steps: list[DeploymentStep], memory: Memory, index: Index, failed: bool
 ) -> tuple[tuple[RouteEntry, ...] | None, tuple[Action, ...]]:
     """The routing table, sent when it has changed. What is unknown is not lost: the blind change no route."""
-    routes = memory.routes if index.blind else tuple(s.route for s in steps if s.route)
+    routes = memory.routes if index.blind else tuple(route for s in steps for route in s.routes)
     if routes is None or (routes == memory.routes and not failed):
         return routes, ()
     return routes, (Route(routes),)

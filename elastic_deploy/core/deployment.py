@@ -5,16 +5,17 @@
 
 from dataclasses import dataclass, replace
 
-from elastic_deploy.core.adoption import take_up, with_replicas
+from elastic_deploy.core.adoption import take_up, with_found
 from elastic_deploy.core.facts import Index, facts_of
-from elastic_deploy.core.giving_up import failure_of
+from elastic_deploy.core.giving_up import failure_of, refusal_of, rolls_out
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.replica import leave
 from elastic_deploy.core.replica import step as step_replica
 from elastic_deploy.core.replica_step import ReplicaStep
+from elastic_deploy.core.roster import asked_gpus, is_done, rostered, spec_for
 from elastic_deploy.model.action import Action, RouteEntry
 from elastic_deploy.model.event import EventDraft
-from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
+from elastic_deploy.model.memory import DeploymentMemory, Failure, ReplicaMemory
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.spec import DeploymentSpec, OnFailure
 
@@ -24,11 +25,15 @@ RECOVERIES_KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStep:
-    """What one step of a deployment came to. `gpus` is what it asks the autoscaler for; `route` its clients' way."""
+    """What one step of a deployment came to. `gpus` is what it asks the autoscaler for; `routes` its clients' ways.
 
+    `spec` is what is wanted from here on: another one where a change is done, or was given up.
+    """
+
+    spec: DeploymentSpec
     memory: DeploymentMemory
     gpus: int
-    route: RouteEntry | None
+    routes: tuple[RouteEntry, ...]
     actions: tuple[Action, ...] = ()
     events: tuple[EventDraft, ...] = ()
     wake_at: float | None = None
@@ -38,31 +43,55 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     """One step of a deployment; `spec.wanted` False winds it up."""
     fingerprint = spec.fingerprint
     before = take_up(spec, memory, now, fingerprint)
-    given_up = before.failure is not None
-    wanted = frozenset() if given_up else frozenset(spec.replica_ids)
-    peopled, adopted = with_replicas(spec, wanted, before, index, now, fingerprint)
-    steps = _replica_steps(spec, wanted, peopled, index, now, fingerprint)
+    goes_on = spec.wanted and before.failure is None
+    found, adopted = with_found(spec, before, index, now, fingerprint)
+    peopled = rostered(spec, found, fingerprint, blind=bool(index.blind)) if goes_on else found
+    steps = _replica_steps(spec, peopled, index, now, fingerprint)
 
     events = [*adopted, *(event for s in steps for event in s.events)]
     after = _remembered(peopled, steps)
-    if _waits(after, wanted) and not _waits(before, wanted):
+    if _waits(after) and not _waits(before):
         # GPUs that had come are lost, or more are wanted: this is another wait, with a deadline of its own.
         after = replace(after, waiting_since=now)
-    failure = failure_of(spec, after, steps, index, now) if spec.wanted and not given_up else None
+    subject = f"deployment:{spec.name}"
+    if goes_on and (refused := refusal_of(spec, after, steps, index, now, fingerprint)) is not None:
+        message = f"The change of {spec.name} is given up, and what was before goes on. {refused.message}"
+        events.append(EventDraft("rollout.failed", message, spec.name, subject=subject))
+        after = _turned_back(after, refused, fingerprint, now)
+        return _step(_restored(spec), before, after, steps, events, now)
+    if goes_on and spec.former is not None and is_done(spec, after, fingerprint):
+        what = "what was before its change again" if spec.restoring else "nothing but its new version"
+        events.append(EventDraft("rollout.done", f"{spec.name} serves {what}.", spec.name, subject=subject))
+        spec = replace(spec, former=None, restoring=False)
+    failure = failure_of(spec, after, steps, index, now) if goes_on else None
     if failure is not None:
         after = replace(after, failure=failure)
-        events.append(EventDraft("deployment.failed", failure.message, spec.name, subject=f"deployment:{spec.name}"))
+        events.append(EventDraft("deployment.failed", failure.message, spec.name, subject=subject))
+    return _step(spec, before, after, steps, events, now)
+
+
+def _step(
+    spec: DeploymentSpec,
+    before: DeploymentMemory,
+    after: DeploymentMemory,
+    steps: list[ReplicaStep],
+    events: list[EventDraft],
+    now: float,
+) -> DeploymentStep:
+    """The step, with what follows from the memory that it came to."""
     after, turned = _with_phase(spec, before, after, now, events)
 
     asks = spec.wanted and (after.failure is None or spec.on_failure is OnFailure.KEEP)
     wakes = [s.wake_at for s in steps if s.wake_at is not None and s.wake_at > now]
     deadline = None if spec.wait_timeout is None else after.waiting_since + spec.wait_timeout
-    if after.phase == Phase.WAITING and deadline is not None and deadline > now:
+    waits = after.phase == Phase.WAITING or (rolls_out(spec) and _waits(after))
+    if waits and deadline is not None and deadline > now:
         wakes.append(deadline)
     return DeploymentStep(
+        spec,
         after,
-        spec.shape.gpus if asks else 0,
-        _route(spec, after, steps) if spec.wanted else None,
+        asked_gpus(spec, after) if asks else 0,
+        _routes(spec, after, steps) if spec.wanted else (),
         tuple(action for s in steps for action in s.actions),
         (*events, *turned),
         min(wakes, default=None),
@@ -70,20 +99,44 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
 
 
 def _replica_steps(
-    spec: DeploymentSpec, wanted: frozenset[str], memory: DeploymentMemory, index: Index, now: float, fingerprint: str
+    spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float, fingerprint: str
 ) -> list[ReplicaStep]:
-    some_serve = any(replica.serves for replica in memory.replicas if replica.id in wanted)
+    some_serve = any(replica.serves for replica in memory.staying)
+    all_leave = ""
+    if not spec.wanted:
+        all_leave = "it is no longer wanted"
+    elif memory.failure is not None:
+        all_leave = "its deployment has failed"
     keep_groups = memory.failure is not None and spec.wanted and spec.on_failure is OnFailure.KEEP
-    why = "its deployment has failed" if memory.failure is not None and spec.wanted else "it is no longer wanted"
-    kept = frozenset(spec.replica_ids) if keep_groups else frozenset()
     steps = []
     for replica in memory.replicas:
-        facts = facts_of(spec, replica, index, now, fingerprint=fingerprint, others_serve=some_serve)
-        if replica.id in wanted:
-            steps.append(step_replica(facts))
-        else:
-            steps.append(leave(facts, why, keep_group=replica.id in kept))
+        own, version, others_serve = spec, fingerprint, some_serve
+        if spec.former is not None:
+            own = spec_for(spec, replica.version)
+            version = fingerprint if own is spec else own.fingerprint
+            # Where others serve, a failing engine is tried for ever; but not that of a change which can be given up.
+            others_serve = some_serve and not (rolls_out(spec) and own is spec)
+        facts = facts_of(own, replica, index, now, fingerprint=version, others_serve=others_serve)
+        why = replica.leaving or all_leave
+        steps.append(leave(facts, why, keep_group=keep_groups and not replica.leaving) if why else step_replica(facts))
     return steps
+
+
+def _restored(spec: DeploymentSpec) -> DeploymentSpec:
+    """What was before a change, with the change as what it takes the place of."""
+    if spec.former is None:
+        return spec
+    given_up = replace(spec, former=None)
+    return replace(spec.former, revision=spec.revision, surge=spec.surge, former=given_up, restoring=True)
+
+
+def _turned_back(memory: DeploymentMemory, refused: Failure, version: str, now: float) -> DeploymentMemory:
+    """The memory from which what was before is restored: failures of the change do not count against it."""
+    replicas = tuple(
+        replace(replica, failures=0, retry_at=0.0) if replica.version == version else replica
+        for replica in memory.replicas
+    )
+    return replace(memory, refused=refused, replicas=replicas, waiting_since=now)
 
 
 def _remembered(memory: DeploymentMemory, steps: list[ReplicaStep]) -> DeploymentMemory:
@@ -99,8 +152,8 @@ def _remembered(memory: DeploymentMemory, steps: list[ReplicaStep]) -> Deploymen
     return replace(memory, replicas=replicas, generations=max(memory.generations, generations))
 
 
-def _waits(memory: DeploymentMemory, wanted: frozenset[str]) -> bool:
-    missing = [replica for replica in memory.replicas if replica.whole_since is None and replica.id in wanted]
+def _waits(memory: DeploymentMemory) -> bool:
+    missing = [replica for replica in memory.replicas if replica.whole_since is None and not replica.leaving]
     return any(replica_phase(replica) is Phase.WAITING for replica in missing)
 
 
@@ -126,6 +179,16 @@ def _with_phase(
     return replace(after, phase=phase.value), (event,)
 
 
-def _route(spec: DeploymentSpec, memory: DeploymentMemory, steps: list[ReplicaStep]) -> RouteEntry:
+def _routes(spec: DeploymentSpec, memory: DeploymentMemory, steps: list[ReplicaStep]) -> tuple[RouteEntry, ...]:
+    """A way for each name that clients may send: the former one too, for as long as something serves it."""
+    reason = f"{spec.name} is {memory.phase}"
     backends = tuple([s.backend for s in steps if s.backend is not None])
-    return RouteEntry(spec.served_model_name, spec.name, backends, f"{spec.name} is {memory.phase}")
+    former = spec.former
+    if former is None or former.served_model_name == spec.served_model_name:
+        return (RouteEntry(spec.served_model_name, spec.name, backends, reason),)
+    old = tuple(backend for backend in backends if backend.version == former.fingerprint)
+    new = tuple(backend for backend in backends if backend.version != former.fingerprint)
+    return (
+        RouteEntry(spec.served_model_name, spec.name, new, reason),
+        RouteEntry(former.served_model_name, spec.name, old, reason),
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from elastic_deploy.core.backoff import STABLE, pause
 from elastic_deploy.core.classify import VERDICT_WAIT, Rule
+from elastic_deploy.core.drain import drain, ending_event
 from elastic_deploy.core.facts import ReplicaFacts
 from elastic_deploy.core.replica_step import ReplicaStep, ending, engine_event, outage_of
 from elastic_deploy.model.action import Backend, StartEngine
@@ -26,6 +27,7 @@ def start(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
         revision=facts.spec.revision,
         fingerprint=facts.fingerprint,
         adopted=False,
+        draining_since=None,
         started_at=now,
         engine_ended=False,
         proven_at=None,
@@ -41,16 +43,17 @@ def start(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
         because=str(name.group),
         data={"generation": name.generation},
     )
-    return ReplicaStep(rule.condition, remembered, (StartEngine(name, facts.spec.revision),), (event,))
+    return ReplicaStep(rule.condition, remembered, (StartEngine(name, facts.fingerprint),), (event,))
 
 
 def replace_by_user(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
-    """End an engine that may be well, because the user wants another one in its place."""
-    event = engine_event(facts, "engine.ending", f"{facts.name} is ended: {rule.why}.")
+    """End an engine that may be well, because the user wants another one in its place; first let it finish."""
+    if (draining := drain(facts, rule.condition, rule.why)) is not None:
+        return draining
     memory = replace(
         facts.memory, engine_ended=True, proven_at=None, failures=0, retry_at=0.0, ever_ready=False, outage=None
     )
-    return ReplicaStep(rule.condition, memory, ending(facts, rule.why), (event,))
+    return ReplicaStep(rule.condition, memory, ending(facts, rule.why), (ending_event(facts, rule.why),))
 
 
 def await_verdict(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
@@ -127,7 +130,9 @@ def _failed(facts: ReplicaFacts, rule: Rule, cause: str, words: str, hopeless: b
 def serve(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     """Let it serve; say so once, and close the outage that this ends."""
     memory, found = facts.memory, facts.engine
-    backend = Backend(found.name, found.address) if found is not None and found.address else None
+    backend = Backend(found.name, found.address, memory.fingerprint) if found is not None and found.address else None
+    if memory.draining_since is not None:  # it was to go, and is to stay after all
+        memory = replace(memory, draining_since=None)
     if memory.proven_at is not None and memory.outage is None:
         return ReplicaStep(rule.condition, memory, backend=backend)
     seen = facts.probe.proven_at if facts.probe else None

@@ -12,6 +12,7 @@ from elastic_deploy.core.classify import Condition, classify
 from elastic_deploy.core.facts import Index, ReplicaFacts, facts_of
 from elastic_deploy.core.gang import note_whole
 from elastic_deploy.core.phase import phase_of, replica_phase
+from elastic_deploy.core.roster import asked_gpus, proven, spec_for
 from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.memory import DeploymentMemory, FailureKind, ReplicaMemory
@@ -58,7 +59,7 @@ def reason(spec: DeploymentSpec, memory: DeploymentMemory | None, snapshot: Snap
         Phase.RECOVERING: _recovering,
         Phase.DEGRADED: _degraded,
     }[phase](replicas)
-    return " ".join([said, *_obstacles(replicas, phase)])
+    return " ".join([said, *_change(replicas), *_obstacles(replicas, phase)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,12 @@ class _Replicas:
 
     def of(self, phase: Phase) -> list[ReplicaMemory]:
         """The wanted replicas that are in a phase."""
-        wanted = frozenset(self.spec.replica_ids)
-        return [r for r in self.memory.replicas if r.id in wanted and replica_phase(r) is phase]
+        return [r for r in self.memory.staying if replica_phase(r) is phase]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that it asks for."""
+        return self.spec.shape.gpus if self.spec.former is None else asked_gpus(self.spec, self.memory)
 
     def ago(self, then: float) -> str:
         """How long ago something was."""
@@ -85,7 +90,7 @@ class _Replicas:
 
     def serving(self) -> str:
         """How many replicas serve; empty where there is only one."""
-        total = self.spec.shape.replicas
+        total = self.spec.shape.replicas if self.spec.former is None else len(self.memory.staying)
         ready = len(self.of(Phase.READY))
         return f" {ready} of {total} replicas serve{'s' if ready == 1 else ''}." if total > 1 else ""
 
@@ -113,7 +118,7 @@ def _failed(spec: DeploymentSpec, memory: DeploymentMemory) -> str:
 
 
 def _waiting(r: _Replicas) -> str:
-    clause = f"Waiting for {counted(r.spec.shape.gpus, 'GPU')}: {_tally(r)}; {r.ago(r.memory.waiting_since)} so far"
+    clause = f"Waiting for {counted(r.gpus, 'GPU')}: {_tally(r)}; {r.ago(r.memory.waiting_since)} so far"
     limit = r.spec.wait_timeout
     if limit is None:
         return f"{clause}, and the wait has no deadline.{r.serving()}"
@@ -123,7 +128,7 @@ def _waiting(r: _Replicas) -> str:
 def _tally(r: _Replicas) -> str:
     if not r.index.snapshot.nodes.known or not r.index.snapshot.groups.known:
         return "how many have come is unknown at the moment"
-    return str(tally(r.spec, r.index.snapshot))
+    return str(tally(r.spec, r.gpus, r.index.snapshot))
 
 
 def _starting(r: _Replicas) -> str:
@@ -149,16 +154,36 @@ def _degraded(r: _Replicas) -> str:
     return f"Serving in a smaller shape than asked.{r.serving()} Of the rest, {states}{more}. This has no deadline."
 
 
+def _change(r: _Replicas) -> list[str]:
+    """How a change fares that is being rolled out, or was given up."""
+    spec, refused = r.spec, r.memory.refused
+    if spec.former is None:
+        return [f"Its last change was given up, and what was before serves on. {refused.message}"] if refused else []
+    version = spec.fingerprint
+    done = f"{proven(spec, r.memory, version)} of {counted(spec.shape.replicas, 'replica')} serve it so far"
+    if spec.restoring:
+        why = f" {refused.message}" if refused else ""
+        return [f"Its last change was given up, and what was before is restored: {done}.{why}"]
+    coming = [replica for replica in r.memory.staying if replica.version == version and not replica.serves]
+    going = [replica for replica in r.memory.replicas if replica.leaving and replica.serves]
+    states = [f"{replica.id}: {_state(r, replica)}" for replica in coming[:1]]
+    states += [f"{replica.id} finishes what it was asked" for replica in going[:1]]
+    return [f"A change is being rolled out: {done}{'; ' if states else ''}{'; '.join(states)}."]
+
+
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
 def _state(r: _Replicas, replica: ReplicaMemory) -> str:
     """What one replica that does not serve is waiting for, as a clause."""
-    facts, _ = note_whole(facts_of(r.spec, replica, r.index, r.now))
+    spec = spec_for(r.spec, replica.version)
+    facts, _ = note_whole(facts_of(spec, replica, r.index, r.now))
+    if replica.serves and replica.draining_since is not None:
+        return f"{_engine(facts)} finishes what it was asked before it is changed"
     condition = classify(facts).condition
     if condition in _GATHERING:
-        return f"waiting for its {counted(r.spec.shape.gpus_per_replica, 'GPU')} together: {_tally(r)}"
+        return f"waiting for its {counted(spec.shape.gpus_per_replica, 'GPU')} together: {_tally(r)}"
     if condition in (Condition.OLDER_ENGINE, Condition.ENGINE_LEAVING, Condition.REPLACED_BY_USER):
         return f"what is left of {_engine(facts)} is being ended before its successor is started"
     if condition is Condition.NODE_SUSPECT:

@@ -8,7 +8,8 @@ from elastic_deploy.core.classify import Condition
 from elastic_deploy.core.facts import Index
 from elastic_deploy.core.phase import deadline_passed, replica_phase
 from elastic_deploy.core.replica_step import ReplicaStep
-from elastic_deploy.core.tally import tally
+from elastic_deploy.core.roster import asked_gpus
+from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.memory import DeploymentMemory, Failure, FailureKind
 from elastic_deploy.model.phase import Phase
@@ -19,7 +20,7 @@ def failure_of(
     spec: DeploymentSpec, memory: DeploymentMemory, steps: list[ReplicaStep], index: Index, now: float
 ) -> Failure | None:
     """The end of all attempts, if this step has come to it."""
-    if index.blind or any(replica.serves for replica in memory.replicas):
+    if index.blind or any(replica.serves for replica in memory.replicas) or rolls_out(spec):
         return None
     if failure := _engine_failure(spec, steps, now):
         return failure
@@ -37,9 +38,33 @@ def _engine_failure(spec: DeploymentSpec, steps: list[ReplicaStep], now: float) 
 
 
 def _deadline_failure(spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float) -> Failure | None:
-    wanted = frozenset(spec.replica_ids)
-    phases = {replica_phase(replica) for replica in memory.replicas if replica.id in wanted}
+    phases = {replica_phase(replica) for replica in memory.staying}
     if Phase.WAITING not in phases or Phase.RECOVERING in phases:
         return None
-    message = f"Waited {format_duration(spec.wait_timeout)} for {spec.shape.gpus} GPUs: {tally(spec, index.snapshot)}."
-    return Failure(FailureKind.WAIT_TIMEOUT, message, now)
+    return Failure(FailureKind.WAIT_TIMEOUT, _waited(spec, memory, index), now)
+
+
+def _waited(spec: DeploymentSpec, memory: DeploymentMemory, index: Index) -> str:
+    gpus = asked_gpus(spec, memory)
+    told = tally(spec, gpus, index.snapshot)
+    return f"Waited {format_duration(spec.wait_timeout)} for {counted(gpus, 'GPU')}: {told}."
+
+
+def rolls_out(spec: DeploymentSpec) -> bool:
+    """Whether there is a former version to go back to."""
+    return spec.former is not None and not spec.restoring
+
+
+def refusal_of(
+    spec: DeploymentSpec, memory: DeploymentMemory, steps: list[ReplicaStep], index: Index, now: float, version: str
+) -> Failure | None:
+    """Why a change that is being rolled out is given up, if this step has come to that: what was before goes on."""
+    if index.blind or not rolls_out(spec):
+        return None
+    new = [s for s in steps if s.memory is not None and s.memory.version == version and not s.memory.leaving]
+    if failure := _engine_failure(spec, new, now):
+        return failure
+    waiting = any(replica_phase(s.memory) is Phase.WAITING for s in new if s.memory is not None)
+    if waiting and deadline_passed(spec, memory, now):
+        return Failure(FailureKind.WAIT_TIMEOUT, _waited(spec, memory, index), now)
+    return None

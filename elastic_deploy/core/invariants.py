@@ -5,6 +5,7 @@ A violation is a bug of ours: the supervisor journals it and carries out nothing
 
 from elastic_deploy.core.decide import Decision
 from elastic_deploy.core.facts import Index, is_gone
+from elastic_deploy.core.roster import most_gpus
 from elastic_deploy.model.action import (
     CreatePlacementGroup,
     EndEngine,
@@ -16,7 +17,7 @@ from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.phase import TRANSITIONS, Phase
 from elastic_deploy.model.snapshot import EngineSeen, EngineState, GroupState, Snapshot
-from elastic_deploy.model.spec import ClusterSpec
+from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
 
 ACTS = (CreatePlacementGroup, RemovePlacementGroup, StartEngine, EndEngine)
 """The actions that make or end something; the others only tell others what is wanted."""
@@ -49,7 +50,7 @@ def illegal_turns(memory: Memory, decision: Decision) -> list[str]:
 
 
 def _asks_no_more_than_the_spec(spec: ClusterSpec, decision: Decision) -> list[str]:
-    allowed = sum(d.shape.gpus for d in spec.deployments if d.wanted)
+    allowed = sum(_most(d) for d in spec.deployments if d.wanted)
     broken = []
     for action in decision.actions:
         if isinstance(action, RequestResources):
@@ -57,6 +58,14 @@ def _asks_no_more_than_the_spec(spec: ClusterSpec, decision: Decision) -> list[s
             if asked > allowed:
                 broken.append(f"asks for {asked} GPUs where the specs allow {allowed}")
     return broken
+
+
+def _most(spec: DeploymentSpec) -> int:
+    """The most that a deployment may ask for: its shape; while it changes, the larger one, or with the surge."""
+    if spec.former is None:
+        return spec.shape.gpus
+    larger = max(spec.former.shape.gpus, spec.shape.gpus)
+    return max(larger, most_gpus(spec.former, spec)) if spec.surge else larger
 
 
 def _every_wait_ends(now: float, decision: Decision) -> list[str]:
@@ -76,25 +85,31 @@ def _acts(action: object) -> bool:
 
 
 def _ends_no_healthy_engine(spec: ClusterSpec, index: Index, memory: Memory, decision: Decision) -> list[str]:
-    """An engine that runs, is proven, answers and whose group is whole is ended only by the user's own change."""
-    specs = {d.name: (d, d.fingerprint, frozenset(d.replica_ids)) for d in spec.deployments if d.wanted}
+    """An engine that runs, is proven, answers and whose group is whole is ended only by the user's own change.
+
+    And then it has first been taken out of the routing table, and has nothing to do or has had its time to finish.
+    """
+    specs = {d.name: d for d in spec.deployments if d.wanted}
     remembered = {(d.name, r.id): (d, r) for d in memory.deployments for r in d.replicas}
     broken = []
     for action in decision.actions:
         if not isinstance(action, EndEngine):
             continue
         name = action.name
-        wanted, fingerprint, ids = specs.get(name.deployment, (None, "", frozenset()))
-        found = remembered.get((name.deployment, name.replica))
-        if wanted is None or name.replica not in ids or found is None:
+        wanted, found = specs.get(name.deployment), remembered.get((name.deployment, name.replica))
+        if wanted is None or found is None:
             continue
         owner, replica = found
         given_up = owner.failure is not None and owner.revision == wanted.revision
-        if given_up or replica.fingerprint != fingerprint or replica.generation != name.generation:
+        if given_up or replica.generation != name.generation or not replica.serves:
             continue
         moved = replica.whole_since is not None and _bundle_nodes(index, name) != replica.members
-        if replica.serves and not moved and _is_well(index, name, wanted.canary.failures):
+        if moved or not _is_well(index, name, wanted.canary.failures):
+            continue
+        if not replica.leaving and replica.fingerprint == (replica.version or wanted.fingerprint):
             broken.append(f"ends {name}, which is well and whose group is whole")
+        elif replica.draining_since is None:
+            broken.append(f"ends {name}, which serves, before it could finish")
     return broken
 
 

@@ -8,7 +8,8 @@ from elastic_deploy.model.spec import DeploymentSpec
 def replica_phase(memory: ReplicaMemory) -> Phase:
     """Where one replica stands that is meant to serve."""
     if memory.serves:
-        return Phase.READY
+        # One that is drained to be changed takes no requests any more.
+        return Phase.READY if memory.draining_since is None else Phase.STARTING
     if memory.ever_ready:
         return Phase.RECOVERING
     return Phase.WAITING if memory.whole_since is None else Phase.STARTING
@@ -37,13 +38,23 @@ def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phas
         return Phase.STOPPED
     if memory.failure is not None:
         return Phase.FAILED
-    wanted = frozenset(spec.replica_ids)
-    replicas = [replica for replica in memory.replicas if replica.id in wanted]
+    replicas = [replica for replica in memory.replicas if not replica.leaving]
     phases = {replica_phase(replica) for replica in replicas}
     if phases == {Phase.READY}:
         return Phase.READY
+    if spec.former is not None and Phase.READY in phases:
+        return _changing(spec, spec.former, replicas)
     if Phase.READY in phases and any(is_overdue(spec, memory, replica, now) for replica in replicas):
         return Phase.DEGRADED
     if Phase.RECOVERING in phases:
         return Phase.RECOVERING
     return Phase.WAITING if Phase.WAITING in phases or not phases else Phase.STARTING
+
+
+def _changing(spec: DeploymentSpec, former: DeploymentSpec, replicas: list[ReplicaMemory]) -> Phase:
+    """Where a deployment stands that serves while a change is rolled out: clients count replicas, not versions."""
+    serving = sum(1 for replica in replicas if replica_phase(replica) is Phase.READY)
+    if serving >= min(former.shape.replicas, spec.shape.replicas):
+        return Phase.READY
+    lost = any(replica_phase(replica) is Phase.RECOVERING for replica in replicas)
+    return Phase.RECOVERING if lost else Phase.DEGRADED

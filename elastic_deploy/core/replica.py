@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from elastic_deploy.core import engine, gang
 from elastic_deploy.core.classify import Condition, Rule, classify
+from elastic_deploy.core.drain import drain, ending_event
 from elastic_deploy.core.facts import ReplicaFacts
-from elastic_deploy.core.replica_step import ReplicaStep, ending, engine_event
+from elastic_deploy.core.replica_step import ReplicaStep, ending
 from elastic_deploy.model.action import EndEngine, RemovePlacementGroup
 from elastic_deploy.model.snapshot import EngineState
 
@@ -72,11 +73,13 @@ def leave(facts: ReplicaFacts, why: str, *, keep_group: bool = False) -> Replica
     """
     if facts.blind:
         return ReplicaStep(Condition.BLIND, facts.memory)
+    if facts.has_engine and (draining := drain(facts, Condition.ENGINE_LEAVING, why)) is not None:
+        return draining
     memory = facts.memory
     if facts.has_engine:
         memory = replace(memory, engine_ended=True)
     if leftovers := ending(facts, why):
-        said = (engine_event(facts, "engine.ending", f"{facts.name} is ended: {why}."),) if facts.has_engine else ()
+        said = (ending_event(facts, why),) if facts.has_engine else ()
         return ReplicaStep(Condition.ENGINE_LEAVING, memory, leftovers, said)
     if keep_group:
         return ReplicaStep(Condition.ENGINE_LEAVING, memory)

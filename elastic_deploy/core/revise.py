@@ -26,6 +26,7 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "canary_period": format_duration(spec.canary.period),
         "canary_timeout": format_duration(spec.canary.timeout),
         "canary_failures": str(spec.canary.failures),
+        "drain_timeout": format_duration(spec.drain_timeout),
         "max_engine_failures": str(spec.max_engine_failures),
         "on_failure": spec.on_failure.value,
     }
@@ -40,9 +41,32 @@ def difference(old: DeploymentSpec, new: DeploymentSpec) -> list[str]:
 def revised(old: DeploymentSpec | None, memory: DeploymentMemory | None, wish: DeploymentSpec) -> DeploymentSpec:
     """The spec that carries out a wish. Its revision is the old one's where no engine has to be started anew.
 
-    A deployment that has failed or was stopped gets a new revision, and with it new attempts.
+    A deployment that has failed or was stopped gets a new revision, and with it new attempts. One that serves keeps
+    what it was as `former`, until the change is rolled out.
     """
+    wish = replace(wish, wanted=True, former=None, restoring=False)
     if old is None:
-        return replace(wish, revision=(memory.revision if memory else 0) + 1, wanted=True)
-    goes_on = old.wanted and (memory is None or memory.failure is None) and old.fingerprint == wish.fingerprint
-    return replace(wish, revision=old.revision if goes_on else old.revision + 1, wanted=True)
+        return replace(wish, revision=(memory.revision if memory else 0) + 1)
+    alive = old.wanted and (memory is None or memory.failure is None)
+    if alive and old.fingerprint == wish.fingerprint:
+        return replace(wish, revision=old.revision, former=old.former, restoring=old.restoring)
+    former = _former(old, memory, wish) if alive else None
+    return replace(wish, revision=old.revision + 1, former=former)
+
+
+def _former(old: DeploymentSpec, memory: DeploymentMemory | None, wish: DeploymentSpec) -> DeploymentSpec | None:
+    """What serves now and is to be spared until the change is proven, None where nothing does.
+
+    In the middle of another change that is what was before that: it has proven itself.
+    """
+    served = {replica.fingerprint for replica in memory.replicas if replica.ever_ready} if memory else set()
+    candidates = [old.former, old] if old.former is not None and not old.restoring else [old, old.former]
+    for candidate in candidates:
+        if candidate is not None and candidate.fingerprint in served and candidate.fingerprint != wish.fingerprint:
+            return replace(candidate, former=None, restoring=False, wanted=True)
+    return None
+
+
+def is_same(old: DeploymentSpec, new: DeploymentSpec) -> bool:
+    """Whether two specs ask for the same: the room for a surge is a finding about the cluster, not a wish."""
+    return replace(old, surge=False) == replace(new, surge=False)

@@ -1,8 +1,8 @@
 """The status document of the contract, from values alone; called by the supervisor, printed by `cli.render`.
 
-A deployment has three keys more than the contract names, for the `up` that waits for it and for `status`'s page:
-`failure` (`{"kind", "message"}`, or null), `deadline` (when its wait is over, or null) and `model_source` (where its
-weights come from). `api_key_file` is left empty: only the user's machine knows it.
+A deployment has keys more than the contract names, for the `up` that waits for it and for `status`'s page: `failure`
+(`{"kind", "message"}`, or null), `rollout` (how a change fares, or null), `deadline` (when its wait is over, or null)
+and `model_source` (where its weights come from). `api_key_file` is left empty: only the user's machine knows it.
 """
 
 from collections import defaultdict
@@ -13,8 +13,9 @@ from elastic_deploy.core.explain import reason
 from elastic_deploy.core.ledger import Ledger, NodeRecord
 from elastic_deploy.core.past import Past, expect_gang, expect_start
 from elastic_deploy.core.phase import phase_of, replica_phase
+from elastic_deploy.core.roster import asked_gpus, proven
 from elastic_deploy.core.tally import tally
-from elastic_deploy.model.memory import DeploymentMemory, Memory, ReplicaMemory
+from elastic_deploy.model.memory import DeploymentMemory, Failure, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.snapshot import GroupSeen, GroupState, NodeState, Snapshot
@@ -110,6 +111,7 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
     ended = phase if phase in (Phase.STOPPED, Phase.FAILED) else None
     asks = ended is None or (ended is Phase.FAILED and spec.on_failure is OnFailure.KEEP)
     failure = memory.failure if memory else None
+    gpus = asked_gpus(spec, memory) if spec.former is not None and memory else spec.shape.gpus
     return {
         "name": spec.name,
         "model": spec.served_model_name,
@@ -118,8 +120,8 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         "endpoint": world.facts.endpoint,
         "api_key_file": "",
         "gpus": {
-            "requested": spec.shape.gpus if asks else 0,
-            "placed": tally(spec, world.snapshot).placed,
+            "requested": gpus if asks else 0,
+            "placed": tally(spec, gpus, world.snapshot).placed,
         },
         "shape": {
             "tensor_parallel": spec.shape.tensor_parallel,
@@ -134,10 +136,29 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
             {"started_at": recovery.started_at, "cause": recovery.cause, "seconds": round(recovery.seconds, 3)}
             for recovery in (memory.recoveries if memory else ())
         ],
-        "failure": {"kind": failure.kind.value, "message": failure.message} if failure else None,
+        "failure": _failure(failure),
+        "rollout": _rollout(spec, memory),
         "since": world.past.phase_since.get(spec.name),
         "deadline": _deadline(spec, memory) if phase is Phase.WAITING else None,
         "model_source": spec.model,
+    }
+
+
+def _failure(failure: Failure | None) -> dict[str, str] | None:
+    return {"kind": failure.kind.value, "message": failure.message} if failure else None
+
+
+def _rollout(spec: DeploymentSpec, memory: DeploymentMemory | None) -> dict[str, Any] | None:
+    """How a change fares: `rolling`, `restoring` what was before, or `given_up` for good; None where there is none."""
+    refused = memory.refused if memory else None
+    if spec.former is None and refused is None:
+        return None
+    state = "given_up" if spec.former is None else "restoring" if spec.restoring else "rolling"
+    return {
+        "state": state,
+        "proven": proven(spec, memory) if memory else 0,
+        "replicas": spec.shape.replicas,
+        "failure": _failure(refused),
     }
 
 

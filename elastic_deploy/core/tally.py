@@ -47,8 +47,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def tally(spec: DeploymentSpec, snapshot: Snapshot) -> Tally:
-    """Count what has come for a deployment. Readings that failed count as nothing."""
+def tally(spec: DeploymentSpec, gpus: int, snapshot: Snapshot) -> Tally:
+    """Count what has come of the `gpus` that a deployment asks for. Readings that failed count as nothing."""
     nodes = snapshot.nodes.value or ()
     alive = {node.ray_id for node in nodes if node.ray_id and node.state in (NodeState.JOINED, NodeState.DRAINING)}
     placed = taken = 0
@@ -61,7 +61,7 @@ def tally(spec: DeploymentSpec, snapshot: Snapshot) -> Tally:
             placed += bundles
     joined = sum(node.gpus for node in nodes if node.state is NodeState.JOINED)
     return Tally(
-        asked=spec.shape.gpus,
+        asked=gpus,
         placed=placed,
         free=max(0, joined - taken),
         launching=sum(1 for node in nodes if node.state is NodeState.LAUNCHING),

@@ -33,10 +33,10 @@ class RemovePlacementGroup:
 
 @dataclass(frozen=True, slots=True)
 class StartEngine:
-    """Start a replica's next engine in its group. `revision` is the spec's that it is started for."""
+    """Start a replica's next engine in its group, to serve what the spec of the fingerprint `version` says."""
 
     name: EngineName
-    revision: int
+    version: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,10 @@ class ReplicaMemory:
     the group was last whole. `suspected_at` is when an engine ended whose reason may yet turn out to be a node's
     death. `fingerprint` is the spec's that the engine was started for. `adopted`: the engine was found running, and
     when it started is not known; `started_at` is then when it was found.
+
+    `version` is the fingerprint of the spec that it is to serve, "" where that was not decided yet. `leaving` says why
+    it is to go, "" where it is to stay. `draining_since` is when it was taken out of the routing table to finish what
+    it had been asked.
     """
 
     id: str
@@ -79,6 +83,9 @@ class ReplicaMemory:
     outage: Outage | None = None
     fingerprint: str = ""
     adopted: bool = False
+    version: str = ""
+    leaving: str = ""
+    draining_since: float | None = None
 
     @property
     def serves(self) -> bool:
@@ -91,7 +98,8 @@ class DeploymentMemory:
     """One deployment, as far as `revision` of its spec has been taken up.
 
     `waiting_since` is when the wait for its GPUs began. `generations` is the highest generation of the engines of
-    replicas that are gone: theirs go on from there, so that no two engines ever have the same name.
+    replicas that are gone: theirs go on from there, so that no two engines ever have the same name. `refused` is why
+    the change of this revision was given up, if it was.
     """
 
     name: str
@@ -102,6 +110,12 @@ class DeploymentMemory:
     recoveries: tuple[Recovery, ...] = ()
     phase: str = ""
     generations: int = 0
+    refused: Failure | None = None
+
+    @property
+    def staying(self) -> tuple[ReplicaMemory, ...]:
+        """The replicas that are not to go."""
+        return tuple(replica for replica in self.replicas if not replica.leaving)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (Phase.READY, Phase.RECOVERING): "a part was lost",
     (Phase.READY, Phase.STARTING): "it was changed by the user",
     (Phase.READY, Phase.WAITING): "it was changed by the user, and needs other GPUs",
+    (Phase.READY, Phase.DEGRADED): "a change is rolled out where the replicas stand",
     (Phase.READY, Phase.STOPPED): "it was stopped",
     (Phase.RECOVERING, Phase.READY): "a real generation came back from the new engine",
     (Phase.RECOVERING, Phase.STARTING): "it was changed by the user, or what is left to do is a first start",

@@ -99,6 +99,8 @@ class EngineSeen:
     """vLLM refused its command line: starting it again cannot help."""
     lost_workers: int = 0
     """How many of vLLM's own worker processes have died though the engine still runs."""
+    version: str = ""
+    """The fingerprint of the spec that it was started for, "" where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 
 from elastic_deploy.model.shape import Bundle, Shape
 
@@ -53,11 +52,16 @@ class DeploymentSpec:
     on_failure: OnFailure = OnFailure.RELEASE
     wanted: bool = True
     """False once the user has stopped it: nothing of it may go on, and nothing is asked for."""
-
-    @property
-    def replica_ids(self) -> tuple[str, ...]:
-        """The ids of the replicas that should be: `r0`, `r1`, ..."""
-        return _replica_ids(self.shape.replicas) if self.wanted else ()
+    drain_timeout: float = 300.0
+    """How long an engine that serves may finish what it was asked before it is ended by a change."""
+    surge: bool = False
+    """Whether the cluster has room for one replica more while a change is rolled out; else replicas are replaced where
+    they stand."""
+    former: "DeploymentSpec | None" = None
+    """What it was before a change that is being rolled out: its engines serve until those of this spec are proven, and
+    it is gone back to where they do not come up."""
+    restoring: bool = False
+    """`former` is a change that did not come up, and this is what was before it."""
 
     @property
     def fingerprint(self) -> str:
@@ -73,11 +77,6 @@ class DeploymentSpec:
     def bundles_per_replica(self) -> tuple[dict[str, float], ...]:
         """The bundles of one replica's placement group."""
         return (GPU_BUNDLE,) * self.shape.gpus_per_replica
-
-
-@lru_cache(maxsize=64)
-def _replica_ids(count: int) -> tuple[str, ...]:
-    return tuple(f"r{index}" for index in range(count))
 
 
 @dataclass(frozen=True, slots=True)

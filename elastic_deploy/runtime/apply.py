@@ -15,6 +15,7 @@ from ray.autoscaler.v2.sdk import request_cluster_resources
 from ray.util.placement_group import get_placement_group, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from elastic_deploy.core.roster import spec_for
 from elastic_deploy.gateway.table import RoutingTable, dump_table
 from elastic_deploy.model.action import (
     Action,
@@ -93,15 +94,15 @@ class Applier:
                     placement_group([dict(b) for b in bundles], strategy="PACK", name=str(name), lifetime="detached")
             case RemovePlacementGroup(name):
                 remove_placement_group(get_placement_group(str(name)))
-            case StartEngine(name):
-                self._start_engine(name, spec)
+            case StartEngine(name, version):
+                self._start_engine(name, version, spec)
             case Route(entries):
                 write_private(self._directory / "routes.json", dump_table(RoutingTable(entries)))
             case EndEngine():
                 raise TypeError("engines are ended by _end_engine")
 
-    def _start_engine(self, name: EngineName, spec: ClusterSpec) -> None:
-        wanted = next(d for d in spec.deployments if d.name == name.deployment)
+    def _start_engine(self, name: EngineName, version: str, spec: ClusterSpec) -> None:
+        wanted = spec_for(next(d for d in spec.deployments if d.name == name.deployment), version)
         group = get_placement_group(str(name.group))
         strategy = PlacementGroupSchedulingStrategy(
             group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
@@ -126,6 +127,7 @@ class Applier:
                 pipeline_parallel=wanted.shape.pipeline_parallel,
                 arguments=wanted.engine_arguments,
                 api_key=self._key_of(wanted.name),
+                version=version,
             )
         )
 

@@ -9,7 +9,7 @@ import runpy
 import socket
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
@@ -29,7 +29,10 @@ ARGPARSE_EXIT = 2
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
-    """All that one engine needs. `api_key` reaches vLLM through its environment, never its command line."""
+    """All that one engine needs. `api_key` reaches vLLM through its environment, never its command line.
+
+    `version` is the fingerprint of the spec that it was made from: the engine only tells it on.
+    """
 
     name: EngineName
     model: str
@@ -38,6 +41,7 @@ class EngineOrder:
     pipeline_parallel: int
     arguments: tuple[str, ...]
     api_key: str
+    version: str
 
 
 def vllm_arguments(order: EngineOrder, host: str, port: int, *, rehearsal: bool) -> list[str]:
@@ -84,7 +88,7 @@ class Engine:
             os.dup2(descriptor, stream)
         port = _free_port(host)
         shown = f"[{host}]" if ":" in host else host
-        record = EngineRecord(f"http://{shown}:{port}", os.getpid(), str(log))
+        record = EngineRecord(f"http://{shown}:{port}", os.getpid(), str(log), order.version)
         put_engine(order.name, record)
         os.environ["VLLM_API_KEY"] = order.api_key
         rehearsal = os.environ.get(REHEARSAL_VARIABLE) == "1"
@@ -93,8 +97,8 @@ class Engine:
         sys.stdout.flush()
         sys.stderr.flush()
         words = last_words(read_tail(str(log)))
-        ended = EngineRecord(record.address, record.pid, record.log, True, status == ARGPARSE_EXIT, words)
-        put_engine(order.name, ended)
+        refused = status == ARGPARSE_EXIT
+        put_engine(order.name, replace(record, ended=True, refused_arguments=refused, last_words=words))
         ray.actor.exit_actor()
 
 

@@ -13,11 +13,15 @@ from elastic_deploy.model.names import NAMESPACE, EngineName
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
-    """`address` is the server's base URL, `log` a path on the engine's node. `ended` when its server returned."""
+    """`address` is the server's base URL, `log` a path on the engine's node. `ended` when its server returned.
+
+    `version` is the fingerprint of the spec that it was started for.
+    """
 
     address: str
     pid: int
     log: str
+    version: str = ""
     ended: bool = False
     refused_arguments: bool = False
     last_words: str = ""

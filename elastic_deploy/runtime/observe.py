@@ -138,12 +138,12 @@ class Observer:
 
     def _engine(self, name: EngineName, actor: RayActor, lost_workers: int) -> EngineSeen:
         record = engine_record.get_engine(name)
-        address = record.address if record else ""
+        address, version = (record.address, record.version) if record else ("", "")
         if actor.state != "DEAD":
             state = EngineState.RUNNING if record else EngineState.PENDING
             if record and record.ended:
                 state = EngineState.ENDED
-            return EngineSeen(name, state, actor.node, address, lost_workers=lost_workers)
+            return EngineSeen(name, state, actor.node, address, lost_workers=lost_workers, version=version)
         swept = engine_record.get_sweep(name)
         words = (record.last_words if record else "") or (swept.last_words if swept else "") or actor.death
         seen = EngineSeen(
@@ -154,6 +154,7 @@ class Observer:
             swept=swept is not None,
             last_words=words,
             refused_arguments=bool(record and record.refused_arguments),
+            version=version,
         )
         if seen.swept:
             self._finished[name] = seen

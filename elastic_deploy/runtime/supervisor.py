@@ -19,7 +19,8 @@ from elastic_deploy.core.decide import decide, resumed
 from elastic_deploy.core.invariants import violations
 from elastic_deploy.core.ledger import Ledger, advance
 from elastic_deploy.core.past import past_of
-from elastic_deploy.core.revise import difference, revised
+from elastic_deploy.core.revise import difference, is_same, revised
+from elastic_deploy.core.roster import spec_for
 from elastic_deploy.core.status import ClusterFacts, status_document
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.home import write_private
@@ -107,9 +108,18 @@ class Supervisor:
         if broken := violations(spec, snapshot, state.memory, now, decision):
             await self._withhold("; ".join(broken), ledger)
             return None
-        self._save(replace(self._state, memory=decision.memory, ledger=ledger, monitor_command=self._monitor_command))
+        self._save(
+            replace(
+                self._state,
+                spec=decision.spec,
+                memory=decision.memory,
+                ledger=ledger,
+                monitor_command=self._monitor_command,
+            )
+        )
         self._withheld = ""
         await self._record(decision.why)
+        # With the spec that was decided on: an engine of a change that is done or given up just now is in neither.
         self._applier.carry_out(decision.actions, spec)
         if snapshot.engines.known:
             self._prober.follow(self._targets())
@@ -142,11 +152,24 @@ class Supervisor:
 
     def _targets(self) -> list[Target]:
         specs = {d.name: d for d in self._state.spec.deployments}
-        return [
-            Target(e.name, e.address, spec.served_model_name, self.engine_key(spec.name), spec.canary)
-            for e in self._snapshot.engines.value or ()
-            if e.state is EngineState.RUNNING and e.address and (spec := specs.get(e.name.deployment))
-        ]
+        draining = {
+            EngineName(d.name, r.id, r.generation)
+            for d in self._state.memory.deployments
+            for r in d.replicas
+            if r.draining_since is not None
+        }
+        targets = []
+        for engine in self._snapshot.engines.value or ():
+            wanted = specs.get(engine.name.deployment)
+            if wanted is None or engine.state is not EngineState.RUNNING or not engine.address:
+                continue
+            spec = spec_for(wanted, engine.version)
+            key = self.engine_key(spec.name)
+            drains = engine.name in draining
+            targets.append(
+                Target(engine.name, engine.address, spec.served_model_name, key, spec.canary, draining=drains)
+            )
+        return targets
 
     def _is_monitor_alive(self) -> bool:
         """Whether the autoscaler runs; one that has died is started again. Runs in the observer's thread."""
@@ -207,7 +230,7 @@ class Supervisor:
         self._holds_back = False
         old, memory = self._found(wish.name)
         spec = revised(old, memory, wish)
-        changed = old is None or spec != old or port != self._state.port
+        changed = old is None or not is_same(old, spec) or port != self._state.port
         lines = difference(old, spec) if old is not None else []
         self.client_key(wish.name)
         self.engine_key(wish.name)

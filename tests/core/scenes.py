@@ -86,6 +86,7 @@ def running(**more: Any) -> ReplicaMemory:
         whole_since=NOW - 20,
         members=("a", "b"),
         fingerprint=SPEC.fingerprint,
+        version=SPEC.fingerprint,
     )
     return replace(memory, **more)
 

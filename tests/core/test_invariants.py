@@ -53,7 +53,7 @@ def broken(
     actions: Sequence[Action], seen: Snapshot = SERVING, before: Memory = WELL, spec: ClusterSpec = CLUSTER
 ) -> list[str]:
     """What a decision to do this would break."""
-    return violations(spec, seen, before, NOW, Decision(tuple(actions), before, None, ()))
+    return violations(spec, seen, before, NOW, Decision(tuple(actions), before, None, (), spec))
 
 
 def test_asking_for_more_than_the_specs() -> None:
@@ -137,11 +137,11 @@ def test_acting_blind(part: str, action: Action) -> None:
 
 
 def test_a_wait_that_is_over() -> None:
-    decision = Decision((), WELL, NOW, ())
+    decision = Decision((), WELL, NOW, (), CLUSTER)
     assert violations(CLUSTER, SERVING, WELL, NOW, decision) == [f"asks to be woken in the past ({NOW})"]
 
 
 def test_a_turn_that_the_state_diagram_does_not_have() -> None:
     before, after = memory(deployment(phase="stopped")), memory(deployment(phase="failed"))
-    assert illegal_turns(before, Decision((), after, None, ())) == ["chat went from stopped to failed"]
-    assert illegal_turns(memory(), Decision((), after, None, ())) == []
+    assert illegal_turns(before, Decision((), after, None, (), CLUSTER)) == ["chat went from stopped to failed"]
+    assert illegal_turns(memory(), Decision((), after, None, (), CLUSTER)) == []

@@ -123,8 +123,22 @@ def _arguments_change(play: Play, number: int) -> None:
     play.change("chat", engine_arguments=("--seed", str(number)))
 
 
+def _version_is_broken(play: Play, number: int) -> None:
+    play.change("chat", engine_arguments=("--seed", str(number)))
+    play.world.bad_versions.add(play.spec.deployments[0].fingerprint)
+
+
+def _clients_stay_long(play: Play, number: int) -> None:
+    for engine in play.world.engines.values():
+        engine.busy_until = play.now + number
+
+
+def _room_changes(play: Play, number: int) -> None:
+    play.change("chat", surge=bool(number % 2))
+
+
 def _stopped(play: Play, _: int) -> None:
-    play.change("chat", wanted=False)
+    play.stop("chat")
 
 
 def _applied(play: Play, _: int) -> None:
@@ -159,6 +173,9 @@ DEEDS: dict[str, Deed] = {
     "the number of replicas changes": _replicas_change,
     "the tensor parallel size changes": _size_changes,
     "the engine's arguments change": _arguments_change,
+    "the engine's arguments change to broken ones": _version_is_broken,
+    "clients have long streams": _clients_stay_long,
+    "there is another room for a surge": _room_changes,
     "it is stopped": _stopped,
     "it is applied": _applied,
 }

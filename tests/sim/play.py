@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from elastic_deploy.core.decide import Decision, decide, resumed
 from elastic_deploy.core.invariants import illegal_turns, violations
+from elastic_deploy.core.revise import revised
 from elastic_deploy.model.action import Action, EndEngine, Route, StartEngine
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Memory
@@ -50,7 +51,7 @@ class Play:
         for action in due:
             self.world.carry_out(action)
         decision = self.decide()
-        self.memory = decision.memory
+        self.memory, self.spec = decision.memory, decision.spec
         self._apply(decision.actions)
         assert not self.world.problems, self.story(self.world.problems)
         return decision
@@ -69,24 +70,29 @@ class Play:
         assert not turns, self.story(turns)
         for action in decision.actions:
             if isinstance(action, EndEngine):
-                self._check_end(action.name)
+                self._check_end(action.name, decision)
             elif isinstance(action, StartEngine):
                 wanted = self.wanted(action.name.deployment)
                 assert wanted is not None, self.story([f"{action.name} is started though nobody wants it"])
-                self.started_for[action.name] = wanted.fingerprint
+                known = {wanted.fingerprint, wanted.former.fingerprint if wanted.former else ""}
+                assert action.version in known, self.story([f"{action.name} is started for a version nobody wants"])
+                self.started_for[action.name] = action.version
                 self.given_up.discard(action.name)
         return decision
 
-    def _check_end(self, name: EngineName) -> None:
+    def _check_end(self, name: EngineName, decision: Decision) -> None:
         """An engine with which nothing is wrong is ended by nothing but the user's change or a stated failure."""
-        engine, wanted, memory = self.world.engines.get(name), self.wanted(name.deployment), self.remembered(name)
+        engine, wanted = self.world.engines.get(name), self.wanted(name.deployment)
+        memory = next((d for d in decision.memory.deployments if d.name == name.deployment), None)
+        replica = next((r for r in memory.replicas if r.id == name.replica), None) if memory else None
         excused = (
             engine is None
             or name in self.given_up
             or wanted is None
             or not wanted.wanted
-            or name.replica not in wanted.replica_ids
-            or self.started_for.get(name) != wanted.fingerprint
+            or replica is None
+            or replica.leaving != ""
+            or self.started_for.get(name) != (replica.version or wanted.fingerprint)
             or (memory is not None and memory.failure is not None)
         )
         self.given_up.add(name)
@@ -114,16 +120,21 @@ class Play:
 
     def restart_before_acting(self) -> None:
         """The supervisor is killed between writing its memory and acting on it."""
-        self.memory = self.decide().memory
+        decision = self.decide()
+        self.memory, self.spec = decision.memory, decision.spec
         self.restart()
 
     def change(self, name: str, **changes: object) -> None:
-        """The user wants something else."""
+        """The user wants something else, as the supervisor takes it up."""
         changed = [
-            replace(d, revision=d.revision + 1, **changes) if d.name == name else d  # type: ignore[arg-type]
+            revised(d, self.remembered(name), replace(d, **changes)) if d.name == name else d  # type: ignore[arg-type]
             for d in self.spec.deployments
         ]
         self.spec = ClusterSpec(tuple(changed))
+
+    def stop(self, name: str) -> None:
+        """The user wants it no more."""
+        self.spec = ClusterSpec(tuple(replace(d, wanted=d.wanted and d.name != name) for d in self.spec.deployments))
 
     def wanted(self, name: str) -> DeploymentSpec | None:
         """A deployment's spec."""

@@ -35,7 +35,7 @@ def test_thousands_of_nodes_come_up_lose_a_tenth_and_come_back() -> None:
     assert untouched, "not every replica had a node that died, or the test shows nothing"
     assert all(engine.name.generation == 1 for engine in untouched), "a replica that lost nothing was restarted"
 
-    play.change("chat", wanted=False)
+    play.stop("chat")
     play.run(10)
     assert (play.world.machines.groups, play.world.machines.requested, play.serving()) == ({}, 0, [])
 

@@ -39,7 +39,7 @@ SETTLES = 300
 out and come anew, an engine that wedged is found out, and each of it may happen to a start that is under way."""
 
 SPECS = st.builds(
-    lambda tensor_parallel, replicas, on_failure, failures: DeploymentSpec(
+    lambda tensor_parallel, replicas, on_failure, failures, surge: DeploymentSpec(
         "chat",
         "tiny",
         "tiny",
@@ -48,11 +48,14 @@ SPECS = st.builds(
         engine_start_timeout=30.0,
         on_failure=on_failure,
         max_engine_failures=failures,
+        drain_timeout=20.0,
+        surge=surge,
     ),
     st.integers(1, 2),
     st.integers(1, 3),
     st.sampled_from(OnFailure),
     st.sampled_from((1, 3)),
+    st.booleans(),
 )
 OTHER = DeploymentSpec("aside", "other", "other", Shape(1, 1, 1), wait_timeout=None, engine_start_timeout=60.0)
 
@@ -69,7 +72,7 @@ def settled(play: Play) -> bool:
         if phase not in ((Phase.READY, Phase.FAILED) if spec.wanted else (Phase.STOPPED,)):
             return False
         serving = {e.name.replica for e in play.serving() if e.name.deployment == spec.name}
-        if phase is Phase.READY and serving != set(spec.replica_ids):
+        if phase is Phase.READY and (spec.former is not None or len(serving) != spec.shape.replicas):
             return False
     return True
 
@@ -106,8 +109,8 @@ def test_stopped_at_any_moment_nothing_is_left(spec: DeploymentSpec, faults: lis
     for fault in faults:
         befall(play, fault)
     end_faults(play)
-    play.spec = ClusterSpec(tuple(replace(d, revision=d.revision + 1, wanted=False) for d in play.spec.deployments))
-    play.run(60)
+    play.stop("chat")
+    play.run(90)
     assert play.phase("chat") is Phase.STOPPED
     left = [e.name for e in play.world.engines.values() if e.hosts]
     assert (left, play.world.machines.groups, play.world.machines.requested) == ([], {}, 0), play.story(["left"])

@@ -205,7 +205,7 @@ def test_another_tensor_parallel_size_replaces_the_group() -> None:
 
 def test_a_stopped_deployment_leaves_nothing_and_applied_again_uses_no_name_twice() -> None:
     play = ready()
-    play.change("chat", wanted=False)
+    play.stop("chat")
     play.run(10)
     assert (play.world.machines.requested, play.world.machines.groups, play.serving()) == (0, {}, [])
     assert play.world.routes == ()
@@ -242,7 +242,7 @@ def test_a_wedged_engine_is_ended_and_replaced() -> None:
 
 def test_what_was_decided_but_not_done_before_a_restart_is_done_after_it() -> None:
     play = ready()
-    play.change("chat", wanted=False)
+    play.stop("chat")
     for _ in range(5):
         play.world.advance()
         play.restart_before_acting()
@@ -252,7 +252,7 @@ def test_what_was_decided_but_not_done_before_a_restart_is_done_after_it() -> No
 
 def test_a_request_and_a_route_that_failed_to_be_sent_are_sent_again() -> None:
     play = ready()
-    play.change("chat", wanted=False)
+    play.stop("chat")
     play.failing_until = play.now + 6
     play.run(20)
     assert (play.world.machines.requested, play.world.machines.groups, play.world.routes) == (0, {}, ())

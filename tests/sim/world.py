@@ -40,6 +40,8 @@ class Engine:
     words: str = ""
     hopeless: bool = False
     forgotten: bool = False
+    version: str = ""
+    busy_until: float = 0.0
 
     def state(self, now: float) -> EngineState:
         """As Ray's table has it."""
@@ -67,6 +69,7 @@ class World:
     failing_starts: int = 0
     hopeless_starts: int = 0
     wedging_deaths: bool = False
+    bad_versions: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def advance(self, seconds: float = 1.0) -> None:
@@ -117,6 +120,7 @@ class World:
                 swept=self.now >= max(e.ends_at, e.swept_at),
                 last_words=e.words,
                 refused_arguments=e.hopeless,
+                version=e.version,
             )
             for e in table
         )
@@ -138,7 +142,14 @@ class World:
     def _probe(self, engine: Engine) -> ProbeSeen:
         silent = max(0.0, self.now - min(engine.wedges_at, engine.ends_at))
         first = min(engine.wedges_at, engine.ends_at) > engine.generates_at
-        return ProbeSeen(engine.name, self.now - silent if first else None, failures=int(silent // 3))
+        counts = first and not silent
+        return ProbeSeen(
+            engine.name,
+            self.now - silent if first else None,
+            failures=int(silent // 3),
+            busy=int(self.now < engine.busy_until) if counts else None,
+            busy_at=self.now if counts else 0.0,
+        )
 
     def carry_out(self, action: Action) -> None:
         """What the edge does with an action. Doing it twice does no harm."""
@@ -152,22 +163,25 @@ class World:
                 for engine in self.engines.values():
                     if engine.name.group == name:
                         engine.ends_at = min(engine.ends_at, self.now)
-            case StartEngine(name):
-                self._start(name)
+            case StartEngine(name, version):
+                self._start(name, version)
             case EndEngine(name):
                 self._end(name, frozenset(action.nodes))
             case Route(entries):
                 self.routes = entries
 
-    def _start(self, name: EngineName) -> None:
+    def _start(self, name: EngineName, version: str) -> None:
         group = self.machines.groups.get(name.group)
         if name in self.engines or group is None or group.state is not GroupState.CREATED:
             return
         rivals = [e for e in self.engines.values() if e.name.group == name.group and e.hosts]
         if rivals:
             self.problems.append(f"{name} was started beside what is left of {rivals[0].name}")
-        engine = Engine(name, set(group.nodes), group.nodes[0], self.now, self.now + self.startup)
-        if self.failing_starts:
+        generates_at = self.now + self.startup
+        engine = Engine(name, set(group.nodes), group.nodes[0], self.now, generates_at, version=version)
+        if version in self.bad_versions:
+            engine.ends_at, engine.words = self.now + self.startup / 2, "ValueError: this version is broken"
+        elif self.failing_starts:
             self.failing_starts -= 1
             engine.ends_at, engine.words = self.now + self.startup / 2, "ValueError: no"
         elif self.hopeless_starts:
