@@ -51,11 +51,14 @@ class Before:
 
 
 class DeploymentFailedError(Exception):
-    """The deployment has failed. `error` is what the user is told, `deployment` its last status."""
+    """The deployment has failed. `error` is what the user is told, `deployment` its last status.
 
-    def __init__(self, error: UserError, deployment: dict[str, Any]) -> None:
+    `restored`: only the change has; what was before serves on, or is being brought back.
+    """
+
+    def __init__(self, error: UserError, deployment: dict[str, Any], *, restored: bool = False) -> None:
         super().__init__(error.message)
-        self.error, self.deployment = error, deployment
+        self.error, self.deployment, self.restored = error, deployment, restored
 
 
 def find_deployment(document: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -94,22 +97,32 @@ def follow(head: Head, name: str, after: str | None, before: Before, watch: Watc
             watch.status(document, deployment)
             if heard - began < _STALE_S and Before.of(deployment) == before:
                 continue
-            if deployment["phase"] in (*SERVING, Phase.FAILED, Phase.STOPPED):
+            if _is_over(deployment):
                 for event in tail.wait(_LAST_EVENTS_S):
                     watch.event(event)
                 return _outcome(name, deployment)
 
 
+def _is_over(deployment: dict[str, Any]) -> bool:
+    """Whether nothing more is to be waited for: a change is over when it is rolled out, or given up."""
+    rollout = deployment.get("rollout")
+    if deployment["phase"] in SERVING and rollout:
+        return bool(rollout["state"] == "given_up")
+    return deployment["phase"] in (*SERVING, Phase.FAILED, Phase.STOPPED)
+
+
 def _outcome(name: str, deployment: dict[str, Any]) -> dict[str, Any]:
     if deployment["phase"] in SERVING:
+        if refused := (deployment.get("rollout") or {}).get("failure"):
+            raise DeploymentFailedError(_error(refused, refused["message"]), deployment, restored=True)
         return deployment
     failure = deployment.get("failure") or {}
     message = str(failure.get("message") or deployment["reason"])
-    error: UserError
     if deployment["phase"] == Phase.STOPPED:
-        error = RefusedError(f"Deployment {name} was stopped by another command while this one waited for it.")
-    elif failure.get("kind") == FailureKind.WAIT_TIMEOUT:
-        error = WaitTimeoutError(message)
-    else:
-        error = EngineFailedError(message)
-    raise DeploymentFailedError(error, deployment)
+        stopped = RefusedError(f"Deployment {name} was stopped by another command while this one waited for it.")
+        raise DeploymentFailedError(stopped, deployment)
+    raise DeploymentFailedError(_error(failure, message), deployment)
+
+
+def _error(failure: dict[str, Any], message: str) -> UserError:
+    return WaitTimeoutError(message) if failure.get("kind") == FailureKind.WAIT_TIMEOUT else EngineFailedError(message)

@@ -3,17 +3,18 @@
 Pure but for reading the cluster YAML and the model's directory. Every error that can be known now is raised here.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elastic_deploy.cluster.config import ClusterConfig, load_cluster
 from elastic_deploy.cluster.model_facts import model_facts
 from elastic_deploy.model.errors import InvalidConfigError
-from elastic_deploy.model.shape import Bundle, ModelFacts, Plan
+from elastic_deploy.model.shape import Bundle, ModelFacts, Plan, Shape
+from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.planning.plan import plan
-from elastic_deploy.planning.request import DeploymentRequest, merge
+from elastic_deploy.planning.request import DeploymentRequest, merge, spec_of
 from elastic_deploy.planning.settings import Settings
+from elastic_deploy.planning.surge import has_room
 from elastic_deploy.rehearsal.engine_arguments import model_path
 
 
@@ -25,10 +26,23 @@ class Prepared:
     request: DeploymentRequest
     facts: ModelFacts
     plan: Plan
+    surge: bool = False
+    """Whether the cluster has room for one replica more while a change is rolled out."""
 
-    def beside(self, taken: Iterable[Bundle]) -> "Prepared":
-        """The same beside other deployments' bundles. Raises NeverFitsError where both do not fit."""
-        return replace(self, plan=plan(self.config.capacity, self.request, self.facts, taken))
+    @property
+    def spec(self) -> DeploymentSpec:
+        """What the supervisor is handed."""
+        return spec_of(self.request, self.plan.shape, surge=self.surge)
+
+    def beside(self, taken: list[Bundle], running: Shape | None) -> "Prepared":
+        """The same beside other deployments' bundles, in place of its own shape that runs, if one does.
+
+        Raises NeverFitsError where both do not fit.
+        """
+        fitted = plan(self.config.capacity, self.request, self.facts, taken)
+        return replace(
+            self, plan=fitted, surge=has_room(self.config.capacity, running or fitted.shape, fitted.shape, taken)
+        )
 
 
 def prepare(cluster: Path, flags: Settings) -> Prepared:
@@ -39,7 +53,7 @@ def prepare(cluster: Path, flags: Settings) -> Prepared:
         flags = replace(flags, model=local_model(flags.model))
     request = merge(config.settings, flags)
     facts = model_facts(Path(model_path(request.model)))
-    return Prepared(config, request, facts, plan(config.capacity, request, facts))
+    return Prepared(config, request, facts, plan(config.capacity, request, facts)).beside([], None)
 
 
 def local_model(model: str | None) -> str | None:

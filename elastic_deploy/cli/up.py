@@ -28,9 +28,8 @@ from elastic_deploy.cluster.turn import turn
 from elastic_deploy.cluster.wish import wish
 from elastic_deploy.model.errors import ExitCode, RefusedError, UserError
 from elastic_deploy.model.phase import Phase
-from elastic_deploy.model.shape import Bundle
+from elastic_deploy.model.shape import Bundle, Shape
 from elastic_deploy.model.spec import GPU_BUNDLE
-from elastic_deploy.planning.request import spec_of
 
 ENSURE_LIMIT_S = 120.0
 """The agent imports Ray and waits a minute for the supervisor's first answer; on a busy head that takes longer."""
@@ -79,6 +78,9 @@ def _up(prepared: Prepared, begun: Undertaking, manner: Manner) -> tuple[ExitCod
         deployment = _bring_up(prepared, begun, manner)
     except DeploymentFailedError as failed:
         note(f"Error: {failed.error.message}")
+        if failed.restored:
+            note(f"What {name} was before this change serves on. To look: elastic-deploy status {begun.path}")
+            return failed.error.code, with_key_file(cluster, failed.deployment)
         gave_up = failed.error.code is ExitCode.WAIT_TIMEOUT
         if gave_up:
             begun.leave(remove=manner.yes)
@@ -117,7 +119,7 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
     else:
         _ensure(head, config.provider_kind)
         document = head.call("status")
-        prepared = prepared.beside(_taken(document, request.name))
+        prepared = prepared.beside(_taken(document, request.name), _running(document, request.name))
         port = front_door_port(document)
         if config.provider_kind == "local" and port != request.port:
             require_free_port(request.port)
@@ -169,10 +171,19 @@ def _taken(document: dict[str, Any], name: str) -> list[Bundle]:
     ]
 
 
+def _running(document: dict[str, Any], name: str) -> Shape | None:
+    """The shape in which the deployment itself runs, if it does."""
+    found = find_deployment(document, name)
+    if found is None or found["phase"] in (Phase.STOPPED, Phase.FAILED):
+        return None
+    shape = found["shape"]
+    return Shape(shape["tensor_parallel"], shape["pipeline_parallel"], shape["replicas"])
+
+
 def _agreed(head: Head, prepared: Prepared, port: int | None, manner: Manner) -> bool:
     """Show what would change of a deployment that runs; whether it may. Where nobody can be asked, it may."""
     request = prepared.request
-    found = head.call("compare", wish(spec_of(request, prepared.plan.shape), request.port))
+    found = head.call("compare", wish(prepared.spec, request.port))
     changes = list(found["difference"]) if found["exists"] else []
     if port not in (None, request.port):
         changes.append(f"port, of every deployment of {head.cluster}: {port} -> {request.port}")
@@ -189,7 +200,7 @@ def _apply(head: Head, prepared: Prepared, begun: Undertaking) -> dict[str, Any]
     if request.min_gpus < request.gpus:
         note(f"--min-gpus has no effect yet: {request.name} waits for all of its {request.gpus} GPUs.")
     begun.applied = True
-    answer = head.call("apply", wish(spec_of(request, prepared.plan.shape), request.port), _APPLY_LIMIT_S)
+    answer = head.call("apply", wish(prepared.spec, request.port), _APPLY_LIMIT_S)
     keep_key(head.cluster, request.name, answer["api_key"])
     return answer
 

@@ -59,6 +59,7 @@ class WrittenSettings(BaseModel):
     canary_period: Seconds = None
     canary_timeout: Seconds = None
     canary_failures: int | None = None
+    drain_timeout: Seconds = None
 
 
 def read_settings(source: Source) -> Settings:

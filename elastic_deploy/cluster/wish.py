@@ -20,6 +20,8 @@ def wish(spec: DeploymentSpec, port: int) -> dict[str, Any]:
             "canary": asdict(spec.canary),
             "max_engine_failures": spec.max_engine_failures,
             "on_failure": spec.on_failure.value,
+            "drain_timeout": spec.drain_timeout,
+            "surge": spec.surge,
         },
         "port": port,
     }

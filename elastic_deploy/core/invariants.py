@@ -17,7 +17,7 @@ from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.phase import TRANSITIONS, Phase
 from elastic_deploy.model.snapshot import EngineSeen, EngineState, GroupState, Snapshot
-from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
+from elastic_deploy.model.spec import ClusterSpec
 
 ACTS = (CreatePlacementGroup, RemovePlacementGroup, StartEngine, EndEngine)
 """The actions that make or end something; the others only tell others what is wanted."""
@@ -50,7 +50,7 @@ def illegal_turns(memory: Memory, decision: Decision) -> list[str]:
 
 
 def _asks_no_more_than_the_spec(spec: ClusterSpec, decision: Decision) -> list[str]:
-    allowed = sum(_most(d) for d in spec.deployments if d.wanted)
+    allowed = sum(most_gpus(d) for d in spec.deployments if d.wanted)
     broken = []
     for action in decision.actions:
         if isinstance(action, RequestResources):
@@ -58,14 +58,6 @@ def _asks_no_more_than_the_spec(spec: ClusterSpec, decision: Decision) -> list[s
             if asked > allowed:
                 broken.append(f"asks for {asked} GPUs where the specs allow {allowed}")
     return broken
-
-
-def _most(spec: DeploymentSpec) -> int:
-    """The most that a deployment may ask for: its shape; while it changes, the larger one, or with the surge."""
-    if spec.former is None:
-        return spec.shape.gpus
-    larger = max(spec.former.shape.gpus, spec.shape.gpus)
-    return max(larger, most_gpus(spec.former, spec)) if spec.surge else larger
 
 
 def _every_wait_ends(now: float, decision: Decision) -> list[str]:
@@ -91,6 +83,7 @@ def _ends_no_healthy_engine(spec: ClusterSpec, index: Index, memory: Memory, dec
     """
     specs = {d.name: d for d in spec.deployments if d.wanted}
     remembered = {(d.name, r.id): (d, r) for d in memory.deployments for r in d.replicas}
+    after = {(d.name, r.id): r for d in decision.memory.deployments for r in d.replicas}
     broken = []
     for action in decision.actions:
         if not isinstance(action, EndEngine):
@@ -106,7 +99,8 @@ def _ends_no_healthy_engine(spec: ClusterSpec, index: Index, memory: Memory, dec
         moved = replica.whole_since is not None and _bundle_nodes(index, name) != replica.members
         if moved or not _is_well(index, name, wanted.canary.failures):
             continue
-        if not replica.leaving and replica.fingerprint == (replica.version or wanted.fingerprint):
+        next_up = after.get((name.deployment, name.replica), replica)
+        if not next_up.leaving and replica.fingerprint == (next_up.version or wanted.fingerprint):
             broken.append(f"ends {name}, which is well and whose group is whole")
         elif replica.draining_since is None:
             broken.append(f"ends {name}, which serves, before it could finish")

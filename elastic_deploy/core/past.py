@@ -9,6 +9,7 @@ from typing import Any
 
 from elastic_deploy.core.explain import Expectation, eta
 from elastic_deploy.model.duration import format_duration
+from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,39 @@ def past_of(events: Iterable[Mapping[str, Any]]) -> Past:
             case _:
                 pass
     return Past(tuple(waits), tuple(starts), since)
+
+
+def expected_at(deployments: Iterable[DeploymentMemory], past: Past, now: float) -> dict[str, float]:
+    """When each deployment that does not serve is expected to, by the middle of what it took before; seconds since
+    the epoch. A deployment of which the past tells nothing is left out.
+    """
+    wait, start = eta(past.waits), eta(past.starts)
+    expected: dict[str, float] = {}
+    for deployment in deployments:
+        if start is None or any(replica.serves for replica in deployment.staying):
+            continue
+        at = [
+            started + start.median
+            for replica in deployment.staying
+            if (started := _started(deployment, replica, wait, now)) is not None
+        ]
+        if at:
+            expected[deployment.name] = min(at)
+    return expected
+
+
+def _started(
+    deployment: DeploymentMemory, replica: ReplicaMemory, wait: Expectation | None, now: float
+) -> float | None:
+    """When a replica's engine was started, or is expected to be."""
+    if replica.generation and not replica.engine_ended:
+        return replica.started_at
+    if replica.whole_since is not None:
+        return max(now, replica.retry_at)
+    if wait is None:
+        return None
+    since = replica.outage.since if replica.outage else deployment.waiting_since
+    return max(now, since + wait.median)
 
 
 def _told(what: str, expected: Expectation | None) -> str:

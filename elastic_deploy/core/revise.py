@@ -7,7 +7,7 @@ import shlex
 from dataclasses import replace
 
 from elastic_deploy.model.duration import format_duration
-from elastic_deploy.model.memory import DeploymentMemory
+from elastic_deploy.model.memory import DeploymentMemory, Memory
 from elastic_deploy.model.spec import DeploymentSpec
 
 
@@ -65,6 +65,12 @@ def _former(old: DeploymentSpec, memory: DeploymentMemory | None, wish: Deployme
         if candidate is not None and candidate.fingerprint in served and candidate.fingerprint != wish.fingerprint:
             return replace(candidate, former=None, restoring=False, wanted=True)
     return None
+
+
+def acknowledged(memory: Memory, name: str) -> Memory:
+    """The memory in which a change of a deployment that was given up is old news: the user has decided anew."""
+    deployments = tuple(replace(d, refused=None) if d.name == name and d.refused else d for d in memory.deployments)
+    return replace(memory, deployments=deployments)
 
 
 def is_same(old: DeploymentSpec, new: DeploymentSpec) -> bool:

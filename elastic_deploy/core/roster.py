@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
 from elastic_deploy.model.spec import DeploymentSpec
+from elastic_deploy.planning.surge import most_gpus_changing
 
 SURPLUS = "fewer replicas are wanted"
 REPLACED = "a new version serves in its place"
@@ -27,26 +28,33 @@ def spec_for(spec: DeploymentSpec, version: str) -> DeploymentSpec:
 
 
 def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
-    """GPUs of all replicas that are to stay; those that are to go give theirs back."""
+    """GPUs that are to be there: while a change is rolled out, those of all replicas that are to stay.
+
+    The blind may remember no replica, or more of them than are wanted: the spec says what they ask for.
+    """
     former = spec.former
     if former is None:
-        return spec.shape.gpus_per_replica * sum(1 for replica in memory.replicas if not replica.leaving)
-    return sum(spec_for(spec, replica.version).shape.gpus_per_replica for replica in memory.staying)
+        return spec.shape.gpus
+    if not memory.replicas:
+        return max(former.shape.gpus, spec.shape.gpus)
+    staying = sum(spec_for(spec, replica.version).shape.gpus_per_replica for replica in memory.staying)
+    return min(staying, most_gpus(spec))
 
 
-def most_gpus(old: DeploymentSpec, new: DeploymentSpec) -> int:
-    """The most GPUs that are asked for at once while `new` takes the place of `old` with a surge."""
-    before, after = old.shape, new.shape
-    return max(
-        max(0, before.replicas - proven) * before.gpus_per_replica + (proven + 1) * after.gpus_per_replica
-        for proven in range(after.replicas)
-    )
+def most_gpus(spec: DeploymentSpec) -> int:
+    """The most that a deployment may ask for: its shape; while it changes, the larger one, or with the surge."""
+    if spec.former is None:
+        return spec.shape.gpus
+    larger = max(spec.former.shape.gpus, spec.shape.gpus)
+    return max(larger, most_gpus_changing(spec.former.shape, spec.shape)) if spec.surge else larger
 
 
 def proven(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str | None = None) -> int:
     """How many replicas serve the present version."""
     version = spec.fingerprint if fingerprint is None else fingerprint
-    return sum(1 for replica in memory.replicas if replica.version == version and replica.serves and not replica.leaving)
+    return sum(
+        1 for replica in memory.replicas if replica.version == version and replica.serves and not replica.leaving
+    )
 
 
 def is_done(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str) -> bool:
@@ -95,7 +103,9 @@ def _number(replica: ReplicaMemory) -> tuple[int, str]:
 
 def _best_first(replicas: Iterable[ReplicaMemory]) -> list[ReplicaMemory]:
     """Those that serve first, then those that served, then those that start, each in the order of their numbers."""
-    return sorted(replicas, key=lambda r: (not r.serves, not r.ever_ready, r.engine_ended or not r.generation, _number(r)))
+    return sorted(
+        replicas, key=lambda r: (not r.serves, not r.ever_ready, r.engine_ended or not r.generation, _number(r))
+    )
 
 
 def _versioned(replica: ReplicaMemory, fingerprint: str) -> ReplicaMemory:

@@ -38,6 +38,19 @@ class DeploymentRequest:
     canary_period: float = 10.0
     canary_timeout: float = 15.0
     canary_failures: int = 3
+    drain_timeout: float = 300.0
+
+
+_PLAIN = (
+    "port",
+    "on_failure",
+    "max_engine_failures",
+    "canary_period",
+    "canary_timeout",
+    "canary_failures",
+    "drain_timeout",
+)
+"""Settings that mean what they say, with a default of the request's."""
 
 
 def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
@@ -63,11 +76,7 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
             f"min_gpus is {min_gpus}, more than the {said.gpus} GPUs asked for: lower --min-gpus to at most"
             f" {said.gpus}, or raise --gpus."
         )
-    decided = {
-        field: getattr(said, field)
-        for field in ("port", "on_failure", "max_engine_failures", "canary_period", "canary_timeout", "canary_failures")
-        if getattr(said, field) is not None
-    }
+    decided = {field: getattr(said, field) for field in _PLAIN if getattr(said, field) is not None}
     for field in ("wait_timeout", "engine_start_timeout"):
         seconds = getattr(said, field)
         if seconds is not None:
@@ -87,8 +96,8 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
     )
 
 
-def spec_of(request: DeploymentRequest, shape: Shape, revision: int = 1) -> DeploymentSpec:
-    """What the supervisor is handed: the request in the shape that `plan` gave it."""
+def spec_of(request: DeploymentRequest, shape: Shape, revision: int = 1, *, surge: bool = False) -> DeploymentSpec:
+    """What the supervisor is handed: the request in the shape that `plan` gave it, and how a change may go about."""
     return DeploymentSpec(
         name=request.name,
         model=request.model,
@@ -101,6 +110,8 @@ def spec_of(request: DeploymentRequest, shape: Shape, revision: int = 1) -> Depl
         canary=Canary(request.canary_period, request.canary_timeout, request.canary_failures),
         max_engine_failures=request.max_engine_failures,
         on_failure=request.on_failure,
+        drain_timeout=request.drain_timeout,
+        surge=surge,
     )
 
 

@@ -51,9 +51,11 @@ class Settings:
     """How long such a generation may take; default 15 seconds."""
     canary_failures: int | None = None
     """Failed canaries in a row after which an engine counts as wedged; default 3."""
+    drain_timeout: float | None = None
+    """How long an engine may finish what it was asked before a change ends it; default 5 minutes."""
 
 
-DURATIONS = ("wait_timeout", "engine_start_timeout", "canary_period", "canary_timeout")
+DURATIONS = ("wait_timeout", "engine_start_timeout", "canary_period", "canary_timeout", "drain_timeout")
 ENDLESS = ("wait_timeout", "engine_start_timeout")
 """The durations that may be `none`: a canary without a limit would prove nothing."""
 

@@ -7,7 +7,7 @@ harm, and what fails is told in the next snapshot. Actions that take time run as
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ray
@@ -42,11 +42,18 @@ SWEEP = 45.0
 
 
 class Applier:
-    """Carries out actions. `spec_of` and `key_of` give what an order needs beside its name."""
+    """Carries out actions. `key_of` gives a deployment's engine key, `expected` when each is expected to serve."""
 
-    def __init__(self, directory: Path, key_of: Callable[[str], str], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        key_of: Callable[[str], str],
+        expected: Callable[[], Mapping[str, float]],
+        changed: Callable[[], None],
+    ) -> None:
         self._directory = directory
         self._key_of = key_of
+        self._expected = expected
         self._changed = changed
         self._gcs_address = ray.get_runtime_context().gcs_address
         self._busy: dict[str, asyncio.Task[None]] = {}
@@ -97,7 +104,10 @@ class Applier:
             case StartEngine(name, version):
                 self._start_engine(name, version, spec)
             case Route(entries):
-                write_private(self._directory / "routes.json", dump_table(RoutingTable(entries)))
+                times = self._expected()
+                expected_at = {each.model: times[each.deployment] for each in entries if each.deployment in times}
+                table = RoutingTable(entries, expected_at=expected_at)
+                write_private(self._directory / "routes.json", dump_table(table))
             case EndEngine():
                 raise TypeError("engines are ended by _end_engine")
 

@@ -18,8 +18,8 @@ from typing import Any
 from elastic_deploy.core.decide import decide, resumed
 from elastic_deploy.core.invariants import violations
 from elastic_deploy.core.ledger import Ledger, advance
-from elastic_deploy.core.past import past_of
-from elastic_deploy.core.revise import difference, is_same, revised
+from elastic_deploy.core.past import expected_at, past_of
+from elastic_deploy.core.revise import acknowledged, difference, is_same, revised
 from elastic_deploy.core.roster import spec_for
 from elastic_deploy.core.status import ClusterFacts, status_document
 from elastic_deploy.model.event import EventDraft
@@ -65,7 +65,7 @@ class Supervisor:
         self._observer = Observer(logs, self._is_monitor_alive)
         self._prober = Prober(self._wake.set)
         self._group_watch = GroupWatch(self._wake.set)
-        self._applier = Applier(directory, self.engine_key, self._wake.set)
+        self._applier = Applier(directory, self.engine_key, self._expected, self._wake.set)
         self._front_door = FrontDoor(directory, host)
 
     def _restored(self, session: str) -> State:
@@ -144,6 +144,10 @@ class Supervisor:
         if self._journal.append(drafts, time.time()):
             async with self._grown:
                 self._grown.notify_all()
+
+    def _expected(self) -> dict[str, float]:
+        """When each deployment that does not serve is expected to, by this cluster's past."""
+        return expected_at(self._state.memory.deployments, past_of(self._journal.events), time.time())
 
     def _watched(self) -> set[str]:
         """Nodes of replicas that do not serve: one of them may be about to be declared dead."""
@@ -234,6 +238,7 @@ class Supervisor:
         lines = difference(old, spec) if old is not None else []
         self.client_key(wish.name)
         self.engine_key(wish.name)
+        self._save(replace(self._state, memory=acknowledged(self._state.memory, spec.name)))
         if changed:
             others = tuple(d for d in self._state.spec.deployments if d.name != wish.name)
             self._save(replace(self._state, spec=ClusterSpec((*others, spec)), port=port))

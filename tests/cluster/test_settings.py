@@ -34,6 +34,7 @@ metadata:
     canary_period: 5
     canary_timeout: 20s
     canary_failures: 2
+    drain_timeout: 2m
 """
 
 
@@ -61,6 +62,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         canary_period=5.0,
         canary_timeout=20.0,
         canary_failures=2,
+        drain_timeout=120.0,
     )
     assert set(yaml.safe_load(ALL)["metadata"]["elastic_deploy"]) == {each.name for each in fields(Settings)}
 

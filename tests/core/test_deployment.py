@@ -132,7 +132,7 @@ class TestFailure:
     def test_applied_again_it_is_forgiven_and_waits_anew(self) -> None:
         memory = deployment(failed(failures=3), failure=FAILED, phase="failed", waiting_since=0.0)
         result = stepped(memory, snapshot((group(),), (ended(),)), replace(SPEC, revision=2))
-        assert result.actions == (StartEngine(engine_name(2), 2),)
+        assert result.actions == (StartEngine(engine_name(2), SPEC.fingerprint),)
         assert (result.memory.failure, result.memory.waiting_since, result.memory.phase) == (None, NOW, "starting")
         assert result.memory.replicas[0].failures == 0
 
@@ -142,21 +142,30 @@ class TestUser:
 
     def test_a_new_deployment_waits_from_now_on(self) -> None:
         result = stepped(None, snapshot())
-        assert result.memory == deployment(fresh(group_asked_at=NOW), waiting_since=NOW, phase="waiting")
+        first = fresh(group_asked_at=NOW, version=SPEC.fingerprint)
+        assert result.memory == deployment(first, waiting_since=NOW, phase="waiting")
         assert result.gpus == 2
 
     def test_fewer_replicas_end_the_last_ones_only(self) -> None:
         memory = deployment(serving(), replace(serving(), id="r1"), phase="ready")
         two = (group(), replace(group(), name=replace(GROUP, replica="r1")))
         second = replace(engine(), name=replace(engine_name(1), replica="r1"))
-        result = stepped(memory, snapshot(two, (engine(), second), (probe(),)))
+        seen = snapshot(two, (engine(), second), (probe(),))
+        first = stepped(memory, seen)
+        assert first.actions == (), "an engine that serves is ended before it could finish"
+        assert [backend.engine.replica for backend in first.routes[0].backends] == ["r0"]
+        assert (first.memory.phase, first.gpus) == ("ready", 2)
+        drained = tuple(replace(r, draining_since=NOW - 30 if r.leaving else None) for r in first.memory.replicas)
+        result = stepped(replace(first.memory, replicas=drained), seen)
         assert [a.name.replica for a in result.actions if isinstance(a, EndEngine)] == ["r1"]
         assert (result.memory.phase, result.gpus) == ("ready", 2)
 
     def test_a_replica_that_comes_back_uses_no_name_twice(self) -> None:
         memory = deployment(serving(), phase="ready", generations=4)
         result = stepped(memory, SERVING, TWO)
-        assert result.memory.replicas[1] == fresh(id="r1", generation=4, engine_ended=True, group_asked_at=NOW)
+        assert result.memory.replicas[1] == fresh(
+            id="r1", generation=4, engine_ended=True, group_asked_at=NOW, version=SPEC.fingerprint
+        )
 
     def test_what_the_user_changes_is_taken_up_even_by_the_blind(self) -> None:
         memory = deployment(failed(), failure=FAILED, phase="failed")
@@ -166,8 +175,11 @@ class TestUser:
     def test_stopped_it_ends_everything_asks_for_nothing_and_has_no_route(self) -> None:
         spec = replace(SPEC, wanted=False)
         result = stepped(deployment(serving(), phase="ready"), SERVING, spec)
-        assert result.actions == (EndEngine(engine_name(1), ("a", "b"), "it is no longer wanted"),)
-        assert (result.memory.phase, result.gpus, result.route) == ("stopped", 0, None)
+        assert (result.actions, result.memory.replicas) == ((), (serving(draining_since=NOW),))
+        assert (result.memory.phase, result.gpus, result.routes) == ("stopped", 0, ())
+        drained = stepped(deployment(serving(draining_since=NOW - 30), phase="stopped"), SERVING, spec)
+        assert drained.actions == (EndEngine(engine_name(1), ("a", "b"), "it is no longer wanted"),)
+        assert (drained.memory.phase, drained.gpus, drained.routes) == ("stopped", 0, ())
 
     def test_applied_again_after_a_stop_it_waits_anew_even_in_the_same_revision(self) -> None:
         result = stepped(deployment(phase="stopped", waiting_since=0.0, generations=2), snapshot())
@@ -206,7 +218,7 @@ class TestAdoption:
 
     def test_without_memory_an_engine_that_has_ended_is_no_failure(self) -> None:
         result = stepped(None, snapshot((group(),), (ended(4),)))
-        assert result.actions == (StartEngine(engine_name(5), 1),)
+        assert result.actions == (StartEngine(engine_name(5), SPEC.fingerprint),)
         assert result.memory.replicas[0].failures == 0
 
     def test_without_memory_an_engine_in_a_group_of_another_size_is_replaced(self) -> None:
@@ -225,10 +237,11 @@ class TestAdoption:
 
 
 def test_a_route_leads_to_every_engine_that_serves_and_says_why_there_is_none() -> None:
-    served = stepped(deployment(serving(), phase="ready"), SERVING).route
-    assert served == RouteEntry("tiny", "chat", (Backend(engine_name(1), "http://a:1"),), "chat is ready")
-    waits = stepped(deployment(fresh(), phase="waiting"), PENDING).route
-    assert waits == RouteEntry("tiny", "chat", (), "chat is waiting")
+    served = stepped(deployment(serving(), phase="ready"), SERVING).routes
+    backend = Backend(engine_name(1), "http://a:1", SPEC.fingerprint)
+    assert served == (RouteEntry("tiny", "chat", (backend,), "chat is ready"),)
+    waits = stepped(deployment(fresh(), phase="waiting"), PENDING).routes
+    assert waits == (RouteEntry("tiny", "chat", (), "chat is waiting"),)
 
 
 def test_a_recovery_is_remembered_and_only_the_last_hundred_are() -> None:

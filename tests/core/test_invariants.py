@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,8 @@ from .scenes import (
 
 CLUSTER = ClusterSpec((SPEC,))
 END = EndEngine(engine_name(1), ("a", "b"), "no reason")
-START = StartEngine(engine_name(2), 1)
+START = StartEngine(engine_name(2), SPEC.fingerprint)
+OTHER = replace(SPEC, model="large").fingerprint
 WELL = memory(deployment(serving()))
 NO_ENGINE = memory(deployment(fresh()))
 
@@ -70,6 +72,12 @@ def test_ending_an_engine_that_is_well() -> None:
     assert broken([END]) == ["ends engine/chat/r0/g1, which is well and whose group is whole"]
 
 
+@pytest.mark.parametrize("why", [{"version": OTHER}, {"leaving": "it goes"}], ids=["changed", "removed"])
+def test_ending_an_engine_by_a_change_before_it_could_finish(why: dict[str, Any]) -> None:
+    before = memory(deployment(serving(**why)))
+    assert broken([END], before=before) == ["ends engine/chat/r0/g1, which serves, before it could finish"]
+
+
 @pytest.mark.parametrize(
     ("seen", "before", "spec"),
     [
@@ -79,7 +87,8 @@ def test_ending_an_engine_that_is_well() -> None:
         (snapshot((group(),), (ended(),)), WELL, CLUSTER),
         (snapshot((group(),), (engine(),), (probe(failures=3),)), WELL, CLUSTER),
         (STARTING, memory(deployment(running())), CLUSTER),
-        (SERVING, WELL, ClusterSpec((replace(SPEC, model="large"),))),
+        (SERVING, memory(deployment(serving(version=OTHER, draining_since=NOW - 9))), CLUSTER),
+        (SERVING, memory(deployment(serving(leaving="it goes", draining_since=NOW - 9))), CLUSTER),
         (SERVING, WELL, ClusterSpec((replace(SPEC, wanted=False),))),
         (SERVING, WELL, ClusterSpec()),
         (SERVING, memory(deployment(serving(), failure=Failure(FailureKind.ENGINE, "no", NOW))), CLUSTER),
@@ -93,6 +102,7 @@ def test_ending_an_engine_that_is_well() -> None:
         "wedged",
         "never proven",
         "changed",
+        "removed",
         "stopped",
         "unknown",
         "given up",
@@ -121,7 +131,7 @@ def test_starting_beside_what_is_left_of_an_older_engine() -> None:
 
 
 def test_starting_two_engines_in_one_group() -> None:
-    assert broken([START, StartEngine(engine_name(3), 1)], WHOLE, NO_ENGINE) == ["starts two engines in one group"]
+    assert broken([START, StartEngine(engine_name(3), OTHER)], WHOLE, NO_ENGINE) == ["starts two engines in one group"]
 
 
 def test_removing_a_group_in_which_an_engine_may_run() -> None:

@@ -46,7 +46,7 @@ def test_phase(replicas: tuple[ReplicaMemory, ...], waited: float, expected: Pha
 
 
 def test_a_replica_that_is_no_longer_wanted_does_not_count() -> None:
-    assert phase_of(SPEC, deployment(SERVES, replace(WAITS, id="r1")), NOW) is Phase.READY
+    assert phase_of(SPEC, deployment(SERVES, replace(WAITS, id="r1", leaving="fewer")), NOW) is Phase.READY
 
 
 def test_a_failure_beats_what_runs_and_being_stopped_beats_a_failure() -> None:

@@ -75,7 +75,7 @@ def test_an_incomplete_gang_is_waited_for() -> None:
 
 def test_a_whole_gang_is_noted_once_and_its_engine_started() -> None:
     result = step(facts(fresh(), WHOLE))
-    assert result.actions == (StartEngine(engine_name(1), 1),)
+    assert result.actions == (StartEngine(engine_name(1), SPEC.fingerprint),)
     assert result.memory == fresh(
         generation=1,
         revision=1,
@@ -98,7 +98,7 @@ def test_an_engine_that_starts_is_waited_for_until_its_deadline() -> None:
 def test_a_first_generation_makes_it_ready() -> None:
     result = step(facts(running(), SERVING))
     assert result.memory == serving(proven_at=NOW - 5)
-    assert result.backend == Backend(engine_name(1), "http://a:1")
+    assert result.backend == Backend(engine_name(1), "http://a:1", SPEC.fingerprint)
     assert [(event.kind, event.data) for event in result.events] == [("engine.ready", {"seconds": 15.0})]
     assert result.recovery is None
 
@@ -264,9 +264,13 @@ def test_backing_off_wakes_when_the_next_start_is_due() -> None:
 
 
 def test_a_changed_engine_is_ended_without_an_outage() -> None:
-    result = step(facts(serving(failures=1), SERVING, replace(SPEC, model="large", revision=2)))
+    changed = replace(SPEC, model="large", revision=2)
+    first = step(facts(serving(failures=1), SERVING, changed))
+    assert (first.actions, first.memory) == ((), serving(failures=1, draining_since=NOW))
+    result = step(facts(serving(failures=1, draining_since=NOW - 30), SERVING, changed))
     assert result.actions == ending(("a", "b"), "the user changed what this engine was started for")
-    assert result.memory == running(engine_ended=True, ever_ready=False)
+    assert result.memory == running(engine_ended=True, ever_ready=False, draining_since=NOW - 30)
+    assert [event.kind for event in result.events] == ["engine.ending"]
 
 
 def test_blindness_keeps_everything_as_it_is() -> None:
@@ -280,12 +284,12 @@ class TestLeaving:
     """`leave`: the engine first, then the group, then the memory."""
 
     def test_a_running_engine_is_ended_and_told_of_once(self) -> None:
-        result = leave(facts(serving(), SERVING), "it is no longer wanted")
+        result = leave(facts(running(), STARTING), "it is no longer wanted")
         assert result.actions == ending(("a", "b"), "it is no longer wanted")
-        assert result.memory == serving(engine_ended=True)
+        assert result.memory == running(engine_ended=True)
         assert [event.kind for event in result.events] == ["engine.ending"]
         assert result.memory is not None
-        again = leave(facts(result.memory, SERVING), "it is no longer wanted")
+        again = leave(facts(result.memory, STARTING), "it is no longer wanted")
         assert (again.actions, again.events) == (result.actions, ())
 
     def test_an_engine_that_has_not_appeared_yet_is_ended_by_its_name(self) -> None:

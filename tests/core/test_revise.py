@@ -23,6 +23,7 @@ OTHER_CHANGES: dict[str, Any] = {
     "canary": Canary(period=5.0),
     "max_engine_failures": 9,
     "on_failure": OnFailure.KEEP,
+    "drain_timeout": 7.0,
 }
 
 
@@ -34,6 +35,7 @@ def wish(**changes: Any) -> DeploymentSpec:
 def test_every_field_of_a_spec_is_either_the_engines_or_not() -> None:
     """A new field has to be put on one of the two sides here, and into the fingerprint or not."""
     decided = {*ENGINE_CHANGES, *OTHER_CHANGES, "name", "shape", "revision", "wanted"}
+    decided |= {"surge", "former", "restoring"}  # of how a change is rolled out, not of what is wanted
     assert {field.name for field in fields(DeploymentSpec)} == decided
 
 

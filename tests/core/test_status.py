@@ -127,6 +127,7 @@ def test_the_document_has_the_contracts_keys_and_no_others_at_every_level() -> N
                 ],
                 "recoveries": [{"started_at": 910.0, "cause": "node i-c was lost", "seconds": 12.346}],
                 "failure": None,
+                "rollout": None,
                 "since": None,
                 "deadline": None,
                 "model_source": "org/model",

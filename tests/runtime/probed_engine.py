@@ -23,6 +23,7 @@ class StandIn:
     def __init__(self) -> None:
         self.healthy = True
         self.tokens: float | None = 0.0
+        self.running, self.waiting = 0, 0
         self.generate: Callable[[], Coroutine[Any, Any, web.Response]] = self.answer
         self.asked: list[dict[str, Any]] = []
         self._runner: web.AppRunner | None = None
@@ -70,15 +71,20 @@ class StandIn:
         half = self.tokens / 2
         text = "".join(f'vllm:generation_tokens_total{{engine="{rank}",model_name="m"}} {half}\n' for rank in (0, 1))
         return web.Response(
-            text="# HELP vllm:generation_tokens_total tokens\n" + text + "vllm:prompt_tokens_total 9.0\n"
+            text="# HELP vllm:generation_tokens_total tokens\n"
+            + text
+            + "vllm:prompt_tokens_total 9.0\n"
+            + f'vllm:num_requests_running{{engine="0",model_name="m"}} {float(self.running)}\n'
+            + f'vllm:num_requests_waiting{{engine="0",model_name="m"}} {float(self.waiting)}\n'
+            + 'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 100.0\n'
         )
 
     async def _completions(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json() | {"key": request.headers.get("Authorization")})
         return await self.generate()
 
-    def target(self, canary: Canary = CANARY) -> Target:
-        return Target(NAME, f"http://127.0.0.1:{self.port}", "chat-small", KEY, canary)
+    def target(self, canary: Canary = CANARY, *, draining: bool = False) -> Target:
+        return Target(NAME, f"http://127.0.0.1:{self.port}", "chat-small", KEY, canary, draining)
 
 
 class Watch:

@@ -241,6 +241,54 @@ def test_an_engine_that_is_no_longer_followed_is_asked_no_more_and_forgotten() -
     run(story())
 
 
+def test_a_draining_engine_is_asked_how_busy_it_is_and_for_no_generation_any_more() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            seen = await watch.until(lambda seen: seen.proven_at is not None)
+            assert (seen.busy, seen.busy_at) == (None, 0.0), "nobody asks while it serves"
+            watch.engine.running, watch.engine.waiting = 2, 3
+            began = time.time()
+            watch.prober.follow([watch.engine.target(draining=True)])
+            seen = await watch.until(lambda seen: seen.busy == 5)
+            assert began <= seen.busy_at <= time.time()
+            await asyncio.sleep(0.2)  # a canary that was under way may still have been sent
+            asked = len(watch.engine.asked)
+            watch.engine.running = watch.engine.waiting = 0
+            watch.changes.clear()
+            await watch.until(lambda seen: seen.busy == 0)
+            assert any(change.busy == 0 for change in watch.changes), "whoever waits for it is told"
+            assert len(watch.engine.asked) == asked
+
+    run(story())
+
+
+def test_an_engine_whose_drain_is_called_off_is_asked_for_generations_again() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            await watch.until(lambda seen: seen.proven_at is not None)
+            watch.prober.follow([watch.engine.target(draining=True)])
+            counted = await watch.until(lambda seen: seen.busy == 0)
+            watch.prober.follow([watch.engine.target()])
+            await watch.until(lambda seen: (seen.proven_at or 0.0) > counted.busy_at)
+            at = watch.seen.busy_at
+            await asyncio.sleep(1.0)
+            assert watch.seen.busy_at == at, "nobody asks how busy it is any more"
+
+    run(story())
+
+
+def test_how_busy_a_draining_engine_is_may_be_unknown() -> None:
+    async def story() -> None:
+        async with watched() as watch:
+            await watch.until(lambda seen: seen.proven_at is not None)
+            watch.engine.tokens = None  # its metrics answer with an error
+            watch.prober.follow([watch.engine.target(draining=True)])
+            seen = await watch.until(lambda seen: seen.busy_at > 0)
+            assert seen.busy is None
+
+    run(story())
+
+
 def test_an_engine_that_hangs_holds_up_no_other() -> None:
     async def story() -> None:
         async with watched() as watch:
