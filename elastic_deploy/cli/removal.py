@@ -12,8 +12,9 @@ from elastic_deploy.cluster.teardown import forget_secrets, left_of, standing
 from elastic_deploy.cluster.turn import turn
 from elastic_deploy.model.errors import RefusedError, UsageError, UserError
 
-STOP_LIMIT_S = 60.0
-"""How long engines may take to end. vLLM ends within seconds; what has not is ended with its node."""
+STOP_LIMIT_S = 90.0
+"""How long engines may take to end: half a minute for what they were asked (`core.drain`), then vLLM's own seconds.
+What has not ended by then is ended with its node."""
 
 _CALL_S = 15.0
 _PROOF_LIMIT_S = 10.0

@@ -6,6 +6,7 @@
 from dataclasses import replace
 
 from elastic_deploy.core.facts import Index
+from elastic_deploy.core.roster import versions_of
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
 from elastic_deploy.model.names import EngineName
@@ -22,7 +23,7 @@ def take_up(spec: DeploymentSpec, memory: DeploymentMemory | None, now: float, f
     if memory.revision == spec.revision and not revived:
         return memory
     afresh = revived or memory.failure is not None
-    versions = {fingerprint} if spec.former is None else {fingerprint, spec.former.fingerprint}
+    versions = {fingerprint} if spec.former is None else set(versions_of(spec))
     replicas = tuple(_forgiven(replica, versions, afresh) for replica in memory.replicas)
     return replace(memory, revision=spec.revision, waiting_since=now, failure=None, refused=None, replicas=replicas)
 

@@ -12,8 +12,8 @@ from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.replica import leave
 from elastic_deploy.core.replica import step as step_replica
 from elastic_deploy.core.replica_step import ReplicaStep
-from elastic_deploy.core.roster import asked_gpus, is_done, rostered, spec_for
-from elastic_deploy.model.action import Action, RouteEntry
+from elastic_deploy.core.roster import asked_gpus, is_done, rostered, versions_of
+from elastic_deploy.model.action import Action, Backend, RouteEntry
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Failure, ReplicaMemory
 from elastic_deploy.model.phase import Phase
@@ -108,12 +108,13 @@ def _replica_steps(
     elif memory.failure is not None:
         all_leave = "its deployment has failed"
     keep_groups = memory.failure is not None and spec.wanted and spec.on_failure is OnFailure.KEEP
+    versions = {} if spec.former is None else versions_of(spec)
     steps = []
     for replica in memory.replicas:
         own, version, others_serve = spec, fingerprint, some_serve
         if spec.former is not None:
-            own = spec_for(spec, replica.version)
-            version = fingerprint if own is spec else own.fingerprint
+            own = versions.get(replica.version, spec)
+            version = fingerprint if own is spec else replica.version
             # Where others serve, a failing engine is tried for ever; but not that of a change which can be given up.
             others_serve = some_serve and not (rolls_out(spec) and own is spec)
         facts = facts_of(own, replica, index, now, fingerprint=version, others_serve=others_serve)
@@ -126,7 +127,7 @@ def _restored(spec: DeploymentSpec) -> DeploymentSpec:
     """What was before a change, with the change as what it takes the place of."""
     if spec.former is None:
         return spec
-    given_up = replace(spec, former=None)
+    given_up = replace(spec, former=spec.former.former)
     return replace(spec.former, revision=spec.revision, surge=spec.surge, former=given_up, restoring=True)
 
 
@@ -180,15 +181,13 @@ def _with_phase(
 
 
 def _routes(spec: DeploymentSpec, memory: DeploymentMemory, steps: list[ReplicaStep]) -> tuple[RouteEntry, ...]:
-    """A way for each name that clients may send: the former one too, for as long as something serves it."""
+    """A way for each name that clients may send: the former one's too, until the change is done."""
     reason = f"{spec.name} is {memory.phase}"
     backends = tuple([s.backend for s in steps if s.backend is not None])
-    former = spec.former
-    if former is None or former.served_model_name == spec.served_model_name:
+    if spec.former is None:
         return (RouteEntry(spec.served_model_name, spec.name, backends, reason),)
-    old = tuple(backend for backend in backends if backend.version == former.fingerprint)
-    new = tuple(backend for backend in backends if backend.version != former.fingerprint)
-    return (
-        RouteEntry(spec.served_model_name, spec.name, new, reason),
-        RouteEntry(former.served_model_name, spec.name, old, reason),
-    )
+    versions = versions_of(spec)
+    ways: dict[str, list[Backend]] = {each.served_model_name: [] for each in versions.values()}
+    for backend in backends:
+        ways[versions.get(backend.version, spec).served_model_name].append(backend)
+    return tuple(RouteEntry(model, spec.name, tuple(ways[model]), reason) for model in ways)

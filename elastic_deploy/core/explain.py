@@ -165,7 +165,7 @@ def _change(r: _Replicas) -> list[str]:
         why = f" {refused.message}" if refused else ""
         return [f"Its last change was given up, and what was before is restored: {done}.{why}"]
     coming = [replica for replica in r.memory.staying if replica.version == version and not replica.serves]
-    going = [replica for replica in r.memory.replicas if replica.leaving and replica.serves]
+    going = [replica for replica in r.memory.replicas if replica.serves and replica.draining_since is not None]
     states = [f"{replica.id}: {_state(r, replica)}" for replica in coming[:1]]
     states += [f"{replica.id} finishes what it was asked" for replica in going[:1]]
     return [f"A change is being rolled out: {done}{'; ' if states else ''}{'; '.join(states)}."]

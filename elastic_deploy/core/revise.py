@@ -6,6 +6,7 @@ Pure; called by the supervisor for `apply`, `compare` and `stop`.
 import shlex
 from dataclasses import replace
 
+from elastic_deploy.core.roster import versions_of
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.memory import DeploymentMemory, Memory
 from elastic_deploy.model.spec import DeploymentSpec
@@ -57,14 +58,18 @@ def revised(old: DeploymentSpec | None, memory: DeploymentMemory | None, wish: D
 def _former(old: DeploymentSpec, memory: DeploymentMemory | None, wish: DeploymentSpec) -> DeploymentSpec | None:
     """What serves now and is to be spared until the change is proven, None where nothing does.
 
-    In the middle of another change that is what was before that: it has proven itself.
+    In the middle of another change that is what was before that: it has proven itself. What else serves is its
+    `former` in turn.
     """
     served = {replica.fingerprint for replica in memory.replicas if replica.ever_ready} if memory else set()
-    candidates = [old.former, old] if old.former is not None and not old.restoring else [old, old.former]
-    for candidate in candidates:
-        if candidate is not None and candidate.fingerprint in served and candidate.fingerprint != wish.fingerprint:
-            return replace(candidate, former=None, restoring=False, wanted=True)
-    return None
+    versions = [*versions_of(old).values()]
+    if len(versions) > 1 and not old.restoring:
+        versions[:2] = reversed(versions[:2])
+    former: DeploymentSpec | None = None
+    for version in reversed(versions):
+        if version.fingerprint in served and version.fingerprint != wish.fingerprint:
+            former = replace(version, former=former, restoring=False, wanted=True)
+    return former
 
 
 def acknowledged(memory: Memory, name: str) -> Memory:

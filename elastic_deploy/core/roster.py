@@ -1,30 +1,31 @@
-"""Which replicas a deployment should have, and what each is to serve: how a change is rolled out, one by one.
+"""Which replicas a deployment should have, what each is to serve, and how many GPUs that takes.
 
 `core.deployment` calls `rostered` at every step; it says who is to come, to be changed or to go, and does nothing
 about it. Pure, and made anew from what is remembered each time: a replica that fails in the middle of a change changes
-what comes next.
-
-A change is rolled out in one of two ways. With a surge, a replica of the new version is made beside the others, and
-one of the old is let go for each that has generated. In place, where the cluster has no room for that, one replica at
-a time is changed, the next when it has generated.
+what comes next. How a change is rolled out, one replica after the other, is `core.rollout`'s.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 
+from elastic_deploy.core.rollout import Change, by_number, held_gpus, in_place, plain, serves, surge
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
 from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.planning.surge import most_gpus_changing
 
-SURPLUS = "fewer replicas are wanted"
-REPLACED = "a new version serves in its place"
-STRAY = "it serves a version that is not wanted any more"
+
+def versions_of(spec: DeploymentSpec) -> dict[str, DeploymentSpec]:
+    """The spec of every version of which an engine may still serve, by fingerprint: the present one first."""
+    versions: dict[str, DeploymentSpec] = {}
+    each: DeploymentSpec | None = spec
+    while each is not None:
+        versions.setdefault(each.fingerprint, each)
+        each = each.former
+    return versions
 
 
 def spec_for(spec: DeploymentSpec, version: str) -> DeploymentSpec:
-    """The spec of a version: the former one where it is that, else the present one."""
-    former = spec.former
-    return former if former is not None and former.fingerprint == version else spec
+    """The spec of a version: a former one where it is that, else the present one."""
+    return spec if spec.former is None else versions_of(spec).get(version, spec)
 
 
 def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
@@ -37,8 +38,7 @@ def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
         return spec.shape.gpus
     if not memory.replicas:
         return max(former.shape.gpus, spec.shape.gpus)
-    staying = sum(spec_for(spec, replica.version).shape.gpus_per_replica for replica in memory.staying)
-    return min(staying, most_gpus(spec))
+    return min(held_gpus(spec, versions_of(spec), memory.staying), most_gpus(spec))
 
 
 def most_gpus(spec: DeploymentSpec) -> int:
@@ -50,11 +50,9 @@ def most_gpus(spec: DeploymentSpec) -> int:
 
 
 def proven(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str | None = None) -> int:
-    """How many replicas serve the present version."""
+    """How many replicas that are to stay serve the present version."""
     version = spec.fingerprint if fingerprint is None else fingerprint
-    return sum(
-        1 for replica in memory.replicas if replica.version == version and replica.serves and not replica.leaving
-    )
+    return sum(1 for replica in memory.staying if serves(replica, version))
 
 
 def is_done(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str) -> bool:
@@ -73,20 +71,19 @@ def rostered(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str, *
         return memory
     if spec.former is None and _is_complete(spec, memory, fingerprint):
         return memory
-    replicas = [_versioned(replica, fingerprint) for replica in memory.replicas]
+    versions = versions_of(spec)
+    replicas = [_versioned(replica, versions, fingerprint) for replica in memory.replicas]
     if spec.former is None:
-        chosen = _plain(spec, replicas, fingerprint)
-        missing = spec.shape.replicas - sum(1 for replica in chosen if not replica.leaving)
-    elif spec.surge:
-        chosen, missing = _surge(spec, spec.former, replicas, fingerprint)
+        chosen, missing = plain(spec, fingerprint, replicas)
     else:
-        chosen, missing = _in_place(spec, spec.former, replicas, fingerprint)
+        change = Change(spec, fingerprint, spec.former, spec.former.fingerprint, versions)
+        chosen, missing = (surge if spec.surge else in_place)(change, replicas)
     ids = {replica.id for replica in chosen}
     for _ in range(missing):
         new = _new(memory, ids, fingerprint)
         ids.add(new.id)
         chosen.append(new)
-    return replace(memory, replicas=tuple(sorted(chosen, key=_number)))
+    return replace(memory, replicas=tuple(sorted(chosen, key=by_number)))
 
 
 def _is_complete(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str) -> bool:
@@ -96,32 +93,12 @@ def _is_complete(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: st
     )
 
 
-def _number(replica: ReplicaMemory) -> tuple[int, str]:
-    """Replicas in the order of their numbers: r2 before r10."""
-    return len(replica.id), replica.id
-
-
-def _best_first(replicas: Iterable[ReplicaMemory]) -> list[ReplicaMemory]:
-    """Those that serve first, then those that served, then those that start, each in the order of their numbers."""
-    return sorted(
-        replicas, key=lambda r: (not r.serves, not r.ever_ready, r.engine_ended or not r.generation, _number(r))
-    )
-
-
-def _versioned(replica: ReplicaMemory, fingerprint: str) -> ReplicaMemory:
-    if replica.version:
-        return replica
-    return replace(replica, version=replica.fingerprint or fingerprint)
-
-
-def _staying(replica: ReplicaMemory, version: str) -> ReplicaMemory:
-    if not replica.leaving and replica.version == version:
-        return replica
-    return replace(replica, version=version, leaving="")
-
-
-def _going(replica: ReplicaMemory, why: str) -> ReplicaMemory:
-    return replica if replica.leaving else replace(replica, leaving=why)
+def _versioned(replica: ReplicaMemory, versions: dict[str, DeploymentSpec], present: str) -> ReplicaMemory:
+    """The replica with the version that it is to serve: where that is not the present one, what it serves now."""
+    version = replica.version or replica.fingerprint or present
+    if version != present and replica.serves and replica.fingerprint in versions:
+        version = replica.fingerprint
+    return replica if version == replica.version else replace(replica, version=version)
 
 
 def _new(memory: DeploymentMemory, taken: set[str], version: str) -> ReplicaMemory:
@@ -129,60 +106,3 @@ def _new(memory: DeploymentMemory, taken: set[str], version: str) -> ReplicaMemo
     return ReplicaMemory(
         f"r{number}", generation=memory.generations, engine_ended=memory.generations > 0, version=version
     )
-
-
-def _plain(spec: DeploymentSpec, replicas: list[ReplicaMemory], version: str) -> list[ReplicaMemory]:
-    """No former version is to be spared: as many as are wanted stay, whatever they have served so far."""
-    ranked = _best_first(replicas)
-    stays = {replica.id for replica in ranked[: spec.shape.replicas]}
-    return [_staying(r, version) if r.id in stays else _going(r, SURPLUS) for r in replicas]
-
-
-def _surge(
-    spec: DeploymentSpec, former: DeploymentSpec, replicas: list[ReplicaMemory], version: str
-) -> tuple[list[ReplicaMemory], int]:
-    """One replica of the new version beside the others at a time; returns them, and how many are missing."""
-    wanted, old_version = spec.shape.replicas, former.fingerprint
-    news = _best_first(replica for replica in replicas if replica.version == version)
-    serving = sum(1 for replica in news[:wanted] if replica.serves)
-    spared = 0 if serving >= wanted else max(0, former.shape.replicas - serving)
-    olds = _best_first(replica for replica in replicas if replica.version == old_version)
-    if spec.restoring:  # a version that did not come up is not tried again
-        olds = [replica for replica in olds if replica.serves]
-    stays = {replica.id for replica in (*news[:wanted], *olds[:spared])}
-    chosen = [
-        _staying(r, r.version)
-        if r.id in stays
-        else _going(r, SURPLUS if r.version == version else REPLACED if r.version == old_version else STRAY)
-        for r in replicas
-    ]
-    if any(replica.leaving for replica in chosen):
-        return chosen, 0  # its GPUs are wanted for the next
-    enough = min(wanted, serving + 1) if any(r.version != version for r in chosen) else wanted
-    return chosen, max(0, enough - len(news))
-
-
-def _in_place(
-    spec: DeploymentSpec, former: DeploymentSpec, replicas: list[ReplicaMemory], version: str
-) -> tuple[list[ReplicaMemory], int]:
-    """One replica at a time changed where it stands; returns them, and how many are missing."""
-    wanted, old_version = spec.shape.replicas, former.fingerprint
-    news = _best_first(replica for replica in replicas if replica.version == version)
-    olds = _best_first(r for r in replicas if r.version == old_version and not r.leaving)
-    chosen = {r.id: _going(r, STRAY if r.version != old_version else r.leaving or REPLACED) for r in replicas}
-    chosen |= {r.id: _going(r, SURPLUS) for r in news[wanted:]}
-    chosen |= {r.id: _staying(r, version) for r in news[:wanted]}
-    chosen |= {r.id: r for r in olds}
-    if spec.restoring:  # a version that did not come up is not tried again
-        for replica in [r for r in olds if not r.serves]:
-            room = sum(1 for r in chosen.values() if r.version == version and not r.leaving) < wanted
-            chosen[replica.id] = _staying(replica, version) if room else _going(replica, SURPLUS)
-    settled = not any(r.leaving or (r.version == version and not r.serves) for r in chosen.values())
-    olds = [r for r in olds if chosen[r.id].version == old_version and not chosen[r.id].leaving]
-    if not settled:
-        return list(chosen.values()), 0
-    if not olds:
-        return list(chosen.values()), max(0, wanted - len(chosen))
-    worst = olds[-1]
-    chosen[worst.id] = _going(worst, SURPLUS) if len(chosen) > wanted else _staying(worst, version)
-    return list(chosen.values()), 0

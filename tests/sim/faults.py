@@ -180,7 +180,18 @@ DEEDS: dict[str, Deed] = {
     "it is applied": _applied,
 }
 
+USERS = (
+    "the number of replicas changes",
+    "the tensor parallel size changes",
+    "the engine's arguments change",
+    "the engine's arguments change to broken ones",
+    "it is stopped",
+    "it is applied",
+)
+"""What the user does, and no accident."""
+
 FAULTS = st.builds(Fault, st.integers(0, 12), st.sampled_from(sorted(DEEDS)), st.integers(0, 40))
+ACCIDENTS = st.builds(Fault, st.integers(0, 12), st.sampled_from(sorted(DEEDS.keys() - USERS)), st.integers(0, 40))
 
 
 def befall(play: Play, fault: Fault) -> None:

@@ -3,7 +3,7 @@
 Every step of every history is checked by `Play`: the invariants, the legal turns of a phase, that the same input gives
 the same decision, that no engine with which nothing is wrong is ended, that no two engines share a replica's GPUs.
 `ELASTIC_DEPLOY_SIM_EXAMPLES` sets how many histories each property has (default 1000: a minute or so of one processor
-for all three).
+for all five).
 """
 
 import os
@@ -18,7 +18,8 @@ from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, OnFailure
 
-from .faults import FAULTS, Fault, befall, end_faults
+from .clients import Clients
+from .faults import ACCIDENTS, FAULTS, Fault, befall, end_faults
 from .machines import Machines
 from .play import Play
 from .world import World
@@ -33,6 +34,8 @@ PROFILE = settings(
     derandomize="ELASTIC_DEPLOY_SIM_EXAMPLES" not in os.environ,
     database=None,
 )
+CHANGING = settings(PROFILE, max_examples=max(1, EXAMPLES // 2))
+"""Whole changes are long histories."""
 
 SETTLES = 300
 """Seconds within which all is well again after the last fault: a node that hangs is given up after 70 s, nodes idle
@@ -133,3 +136,67 @@ def test_a_supervisor_that_dies_again_and_again_restarts_no_engine(
     play.run(15)
     assert {e.name.generation for e in play.serving()} == {1}
     assert len(play.serving()) == spec.shape.replicas
+
+CHANGES = st.one_of(
+    st.builds(lambda replicas: {"replicas": replicas}, st.integers(1, 3)),
+    st.builds(lambda seed, bad: {"seed": seed, "bad": bad}, st.integers(1, 4), st.sampled_from((False, False, True))),
+    st.builds(lambda seed, replicas: {"seed": seed, "replicas": replicas}, st.integers(1, 4), st.integers(1, 3)),
+    st.builds(lambda size, replicas: {"size": size, "replicas": replicas}, st.integers(1, 2), st.integers(1, 3)),
+)
+
+
+def applied(clients: Clients, change: dict[str, int]) -> None:
+    """The user applies a change: replicas, tensor parallel size, arguments, which may be those of a broken version."""
+    play = clients.play
+    shape = play.spec.deployments[0].shape
+    changes: dict[str, object] = {
+        "shape": Shape(change.get("size", shape.tensor_parallel), 1, change.get("replicas", shape.replicas))
+    }
+    if "seed" in change:
+        changes["engine_arguments"] = ("--broken" if change.get("bad") else "--seed", str(change["seed"]))
+    clients.change(**changes)
+    spec = play.spec.deployments[0]
+    if spec.engine_arguments[:1] == ("--broken",):
+        play.world.bad_versions.add(spec.fingerprint)
+    play.log.append((play.now, change))
+
+
+@CHANGING
+@given(SPECS, st.lists(st.tuples(st.integers(0, 60), CHANGES), min_size=1, max_size=5), st.sampled_from((0, 8, 40)))
+def test_a_change_costs_clients_no_engine_with_a_surge_and_one_at_a_time_in_place(
+    spec: DeploymentSpec, changes: list[tuple[int, dict[str, int]]], stay: int
+) -> None:
+    play = begun(spec)
+    play.run(20)
+    clients = Clients(play, stay)
+    for gap, change in changes:
+        clients.run(gap)
+        applied(clients, change)
+    for _ in range(SETTLES):
+        if clients.settled:
+            break
+        clients.tick()
+    assert clients.settled, play.story([f"the last change is not over after {SETTLES} s"])
+    serving = {play.started_for[engine.name] for engine in play.serving()}
+    assert serving == {play.spec.deployments[0].fingerprint}
+
+
+@CHANGING
+@given(SPECS, st.lists(ACCIDENTS, max_size=8))
+def test_a_broken_version_ends_with_the_old_one_serving_or_failed_for_a_stated_reason(
+    spec: DeploymentSpec, faults: list[Fault]
+) -> None:
+    play = begun(spec)
+    play.run(20)
+    old = play.spec.deployments[0].fingerprint
+    play.change("chat", engine_arguments=("--broken",))
+    play.world.bad_versions.add(play.spec.deployments[0].fingerprint)
+    for fault in faults:
+        befall(play, fault)
+    settle(play)
+    memory = play.remembered("chat")
+    assert memory is not None
+    if memory.failure is not None:
+        assert memory.failure.message
+        return
+    assert {play.started_for[engine.name] for engine in play.serving()} == {old}, play.story(["not the old version"])
