@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from elastic_deploy.model.duration import parse_duration
+from elastic_deploy.model.front_door import FrontDoorBounds
 from elastic_deploy.planning.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -20,12 +21,17 @@ _ENGINE_ARGUMENTS = "elastic_deploy.engine_arguments"
 
 
 class Duration(click.ParamType[float]):
-    """A duration in seconds; infinity for `none`."""
+    """A duration in seconds; infinity for `none`, and 0 only where `zero_allowed`."""
 
     name = "duration"
 
+    def __init__(self, *, zero_allowed: bool = False) -> None:
+        self._zero_allowed = zero_allowed
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds, or click's usage error with the words of `model.duration`."""
+        if self._zero_allowed and str(value) == "0":
+            return 0.0
         try:
             seconds = parse_duration(str(value), none_allowed=True)
         except ValueError as error:
@@ -69,7 +75,26 @@ _DEPLOYMENT_OPTIONS = (
         metavar="TIME",
         help="How long to wait for the GPUs: 90, 90s, 30m, 2h or none.  [default: 30m]",
     ),
-    click.option("--port", type=int, metavar="PORT", help="Where clients find the deployment.  [default: 8000]"),
+    click.option(
+        "--port",
+        type=int,
+        metavar="PORT",
+        help="Where clients find the cluster's deployments. This and the three below hold for all of them, and what"
+        " an `up` does not say goes back to its default.  [default: 8000]",
+    ),
+    click.option(
+        "--tls-cert",
+        metavar="FILE",
+        help="Speak HTTPS with this certificate, in PEM, its chain behind it. Run `up` again with a renewed one: it"
+        " is taken up without a restart.  [default: plain HTTP]",
+    ),
+    click.option("--tls-key", metavar="FILE", help="The certificate's private key, in PEM, without a passphrase."),
+    click.option(
+        "--hold-timeout",
+        type=Duration(zero_allowed=True),
+        metavar="TIME",
+        help="How long a request waits while no engine can serve it; 0 refuses it at once.  [default: 10m]",
+    ),
     click.option("--detach", is_flag=True, help="Return as soon as the cluster has taken the deployment up."),
     click.option("-y", "--yes", is_flag=True, help="Ask nothing."),
 )
@@ -96,6 +121,10 @@ def flags_of(ctx: click.Context) -> Settings:
             "min_gpus",
             "wait_timeout",
             "port",
+            "tls_cert",
+            "tls_key",
         )
     }
-    return Settings(**said, engine_arguments=ctx.meta.get(_ENGINE_ARGUMENTS))
+    hold_timeout = ctx.params["hold_timeout"]
+    bounds = None if hold_timeout is None else FrontDoorBounds(hold_timeout=hold_timeout)
+    return Settings(**said, gateway=bounds, engine_arguments=ctx.meta.get(_ENGINE_ARGUMENTS))

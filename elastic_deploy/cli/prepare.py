@@ -1,6 +1,7 @@
-"""What `up` and `plan` find out before anything is touched: the cluster YAML, the request, the plan.
+"""What `up` and `plan` find out before anything is touched: the cluster YAML, the request, the plan, the front door.
 
-Pure but for reading the cluster YAML and the model's directory. Every error that can be known now is raised here.
+Pure but for reading the cluster YAML, the model's directory and the certificate. Every error that can be known now is
+raised here.
 """
 
 from dataclasses import dataclass, replace
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from elastic_deploy.cluster.config import ClusterConfig, load_cluster
 from elastic_deploy.cluster.model_facts import model_facts
+from elastic_deploy.model.certificate import Certificate, read_certificate
 from elastic_deploy.model.errors import InvalidConfigError
+from elastic_deploy.model.front_door import CertificatePair, FrontDoorOptions, FrontDoorWish
 from elastic_deploy.model.shape import Bundle, ModelFacts, Plan, Shape
 from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.planning.plan import plan
@@ -26,6 +29,9 @@ class Prepared:
     request: DeploymentRequest
     facts: ModelFacts
     plan: Plan
+    door: FrontDoorWish
+    certificate: Certificate | None = None
+    """What the front door's certificate says, where there is one."""
     surge: bool = False
     """Whether the cluster has room for one replica more while a change is rolled out."""
 
@@ -53,7 +59,28 @@ def prepare(cluster: Path, flags: Settings) -> Prepared:
         flags = replace(flags, model=local_model(flags.model))
     request = merge(config.settings, flags)
     facts = model_facts(Path(model_path(request.model)))
-    return Prepared(config, request, facts, plan(config.capacity, request, facts)).beside([], None)
+    door, certificate = front_door(request)
+    return Prepared(config, request, facts, plan(config.capacity, request, facts), door, certificate).beside([], None)
+
+
+def front_door(request: DeploymentRequest) -> tuple[FrontDoorWish, Certificate | None]:
+    """What the request asks of the front door, and what its certificate says if it has one.
+
+    Raises InvalidConfigError where no server can show this certificate with this key today.
+    """
+    if request.tls_cert is None or request.tls_key is None:
+        return FrontDoorWish(request.port, FrontDoorOptions(bounds=request.bounds)), None
+    files = Path(request.tls_cert), Path(request.tls_key)
+    try:
+        certificate = read_certificate(*files)
+        pair = CertificatePair(*(file.read_text() for file in files))
+    except (OSError, ValueError) as error:
+        raise InvalidConfigError(
+            f"The front door cannot speak HTTPS: {error}. Mend --tls-cert and --tls-key, or `tls_cert` and `tls_key`"
+            " under metadata.elastic_deploy in the cluster YAML."
+        ) from error
+    options = FrontDoorOptions(certificate=pair.fingerprint, bounds=request.bounds)
+    return FrontDoorWish(request.port, options, pair), certificate
 
 
 def local_model(model: str | None) -> str | None:

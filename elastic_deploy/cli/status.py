@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from elastic_deploy.cli.keys import with_key_files
+from elastic_deploy.cli.key_files import with_key_files
 from elastic_deploy.cli.options import cluster_argument, output_option
 from elastic_deploy.cli.page import print_page
 from elastic_deploy.cli.render import status_page

@@ -4,17 +4,19 @@ Everything that can be known to be wrong is found out before anything is started
 what it began, so that however it ends, it can say what stands.
 """
 
+import time
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
+from elastic_deploy.cli.certificate_words import expiry_warning, name_warning
 from elastic_deploy.cli.follow import SERVING, Before, DeploymentFailedError, find_deployment, follow
 from elastic_deploy.cli.interruption import Terminated
-from elastic_deploy.cli.keys import keep_key, with_key_file
+from elastic_deploy.cli.key_files import keep_key, with_key_file
 from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
 from elastic_deploy.cli.port import front_door_port, require_free_port
 from elastic_deploy.cli.prepare import Prepared, prepare
@@ -58,6 +60,8 @@ def command(ctx: click.Context, /, cluster: Path, detach: bool, yes: bool, outpu
     manner = Manner(detach, yes, output == "json")
     try:
         prepared = prepare(cluster, flags_of(ctx))
+        if warning := expiry_warning(prepared.certificate, time.time()):
+            note(warning)
         code, deployment = _up(prepared, Undertaking(cluster, prepared.config, prepared.request.name), manner)
     except UserError as error:
         _result(manner, None, error.code)
@@ -104,6 +108,8 @@ def _up(prepared: Prepared, begun: Undertaking, manner: Manner) -> tuple[ExitCod
         return ExitCode.INTERRUPTED, None
     if not manner.json and deployment["phase"] in SERVING:
         click.echo("\n".join(ready_lines(cluster, deployment)))
+        if warning := name_warning(prepared.certificate, deployment["endpoint"]):
+            note(warning)
     return ExitCode.DONE, deployment
 
 
@@ -123,7 +129,7 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
         port = front_door_port(document)
         if config.provider_kind == "local" and port != request.port:
             require_free_port(request.port)
-        if not _agreed(head, prepared, port, manner):
+        if not _agreed(head, prepared, manner):
             return None
         before = Before.of(find_deployment(document, request.name))
 
@@ -180,13 +186,14 @@ def _running(document: dict[str, Any], name: str) -> Shape | None:
     return Shape(shape["tensor_parallel"], shape["pipeline_parallel"], shape["replicas"])
 
 
-def _agreed(head: Head, prepared: Prepared, port: int | None, manner: Manner) -> bool:
+def _agreed(head: Head, prepared: Prepared, manner: Manner) -> bool:
     """Show what would change of a deployment that runs; whether it may. Where nobody can be asked, it may."""
     request = prepared.request
-    found = head.call("compare", wish(prepared.spec, request.port))
+    # Without the private key, which comparing does not need.
+    door = replace(prepared.door, pair=None)
+    found = head.call("compare", wish(prepared.spec, door))
     changes = list(found["difference"]) if found["exists"] else []
-    if port not in (None, request.port):
-        changes.append(f"port, of every deployment of {head.cluster}: {port} -> {request.port}")
+    changes += [f"of every deployment of {head.cluster}: {line}" for line in found.get("front_door", ())]
     if not changes:
         return True
     note(f"{request.name} runs with other arguments. What changes:")
@@ -200,7 +207,7 @@ def _apply(head: Head, prepared: Prepared, begun: Undertaking) -> dict[str, Any]
     if request.min_gpus < request.gpus:
         note(f"--min-gpus has no effect yet: {request.name} waits for all of its {request.gpus} GPUs.")
     begun.applied = True
-    answer = head.call("apply", wish(prepared.spec, request.port), _APPLY_LIMIT_S)
+    answer = head.call("apply", wish(prepared.spec, prepared.door), _APPLY_LIMIT_S)
     keep_key(head.cluster, request.name, answer["api_key"])
     return answer
 

@@ -4,6 +4,8 @@ What each of them means, its default and its rule stand in `planning.settings`; 
 """
 
 import math
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -11,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from elastic_deploy.cluster.config_schema import kind_error, unknown_key
 from elastic_deploy.cluster.yaml_source import Source
 from elastic_deploy.model.duration import parse_duration
+from elastic_deploy.model.front_door import FrontDoorBounds
 from elastic_deploy.model.spec import OnFailure
 from elastic_deploy.planning.settings import Settings, problems
 
@@ -25,6 +28,10 @@ def _seconds_or_endless(value: object) -> object:
     return _duration(value, none_allowed=True)
 
 
+def _seconds_or_0(value: object) -> object:
+    return 0.0 if value in (0, "0") and not isinstance(value, bool) else _duration(value, none_allowed=False)
+
+
 def _duration(value: object, *, none_allowed: bool) -> object:
     if value is None:
         return None
@@ -35,7 +42,22 @@ def _duration(value: object, *, none_allowed: bool) -> object:
 
 
 Seconds = Annotated[float | None, BeforeValidator(_seconds)]
+SecondsOr0 = Annotated[float | None, BeforeValidator(_seconds_or_0)]
 SecondsOrEndless = Annotated[float | None, BeforeValidator(_seconds_or_endless)]
+
+
+class WrittenBounds(BaseModel):
+    """The fields of `model.front_door.FrontDoorBounds`, as YAML holds them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    hold_timeout: SecondsOr0 = None
+    hold_requests: int | None = None
+    hold_bytes: int | None = None
+    max_body_bytes: int | None = None
+    max_connections: int | None = None
+    drain_timeout: SecondsOr0 = None
+    engine_silence_timeout: Seconds = None
 
 
 class WrittenSettings(BaseModel):
@@ -52,6 +74,9 @@ class WrittenSettings(BaseModel):
     min_gpus: int | None = None
     wait_timeout: SecondsOrEndless = None
     port: int | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    gateway: WrittenBounds | None = None
     engine_arguments: list[str] | None = None
     on_failure: Literal["release", "keep"] | None = None
     max_engine_failures: int | None = None
@@ -63,7 +88,10 @@ class WrittenSettings(BaseModel):
 
 
 def read_settings(source: Source) -> Settings:
-    """The settings in `source`, all None where it has none. Raises InvalidConfigError with the key's path and line."""
+    """The settings in `source`, all None where it has none; its paths are taken from the directory it stands in.
+
+    Raises InvalidConfigError with the key's path and line.
+    """
     metadata = source.raw.get("metadata") or {}
     for key in metadata:
         if key != "elastic_deploy" and key.lower().replace("-", "").replace("_", "") == "elasticdeploy":
@@ -80,25 +108,44 @@ def read_settings(source: Source) -> Settings:
         keys, reason, mend = min(found, key=lambda each: source.place((*_SECTION, *each[0])))
         raise source.error((*_SECTION, *keys), reason, mend) from error
     values = written.model_dump()
-    arguments, on_failure = values.pop("engine_arguments"), values.pop("on_failure")
+    arguments, on_failure, bounds = (values.pop(name) for name in ("engine_arguments", "on_failure", "gateway"))
+    for name in ("tls_cert", "tls_key"):
+        values[name] = _beside(source.path, values[name])
     settings = Settings(
         **values,
         engine_arguments=None if arguments is None else tuple(arguments),
         on_failure=None if on_failure is None else OnFailure(on_failure),
+        gateway=None if bounds is None else FrontDoorBounds(**bounds),
     )
     for problem in problems(settings):
-        raise source.error((*_SECTION, problem.field), problem.sentence, "Mend the value")
+        raise source.error((*_SECTION, *problem.field.split(".")), problem.sentence, "Mend the value")
     return settings
 
 
-_KINDS = {"int_type": "integer", "string_type": "string", "list_type": "array", "float_type": "number"}
+def _beside(file: Path, written: str | None) -> str | None:
+    if written is None or not written.strip():
+        return written
+    path = Path(written)
+    with suppress(RuntimeError):  # ~ of a user that there is not
+        path = path.expanduser()
+    return str(file.parent / path)
+
+
+_KINDS = {
+    "int_type": "integer",
+    "string_type": "string",
+    "list_type": "array",
+    "float_type": "number",
+    "model_type": "object",
+}
 
 
 def _worded(error: Any) -> tuple[tuple[str | int, ...], str, str]:
     """Place below our section, reason and mend of one of pydantic's errors."""
     keys, value = error["loc"], error["input"]
     if error["type"] == "extra_forbidden":
-        return keys, *unknown_key(str(keys[-1]), WrittenSettings.model_fields)
+        known = WrittenSettings.model_fields if len(keys) == 1 else WrittenBounds.model_fields
+        return keys, *unknown_key(str(keys[-1]), known)
     if error["type"] in _KINDS:
         return keys, *kind_error(value, _KINDS[error["type"]])
     if error["type"] == "literal_error":

@@ -3,12 +3,18 @@
 from dataclasses import asdict
 from typing import Any
 
+from elastic_deploy.model.front_door import FrontDoorWish
 from elastic_deploy.model.spec import DeploymentSpec
 
 
-def wish(spec: DeploymentSpec, port: int) -> dict[str, Any]:
-    """The payload. Durations are seconds, None without end; `port` is where clients will find it."""
+def wish(spec: DeploymentSpec, door: FrontDoorWish) -> dict[str, Any]:
+    """The payload. Durations are seconds, None without end; `port` and `door` say where clients will find it.
+
+    The private key is in it where the wish has one: it is for `apply`, which goes to the agent's stdin.
+    """
+    pair = {"tls": {"certificate": door.pair.certificate, "key": door.pair.key}} if door.pair else {}
     return {
+        **pair,
         "deployment": {
             "name": spec.name,
             "model": spec.model,
@@ -23,5 +29,6 @@ def wish(spec: DeploymentSpec, port: int) -> dict[str, Any]:
             "drain_timeout": spec.drain_timeout,
             "surge": spec.surge,
         },
-        "port": port,
+        "port": door.port,
+        "door": asdict(door.options),
     }

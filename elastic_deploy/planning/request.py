@@ -6,12 +6,26 @@ whether the model or the port exists.
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elastic_deploy.model.errors import InvalidConfigError, UsageError
+from elastic_deploy.model.front_door import FrontDoorBounds
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
 from elastic_deploy.planning.settings import NAME, Settings, overlay, problems
+
+_TAKEN_OVER = (
+    "port",
+    "tls_cert",
+    "tls_key",
+    "on_failure",
+    "max_engine_failures",
+    "canary_period",
+    "canary_timeout",
+    "canary_failures",
+    "drain_timeout",
+)
+"""Settings that stand in the request as they were said, if they were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +45,9 @@ class DeploymentRequest:
     min_gpus: int
     wait_timeout: float | None = 1800.0
     port: int = 8000
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    bounds: FrontDoorBounds = field(default_factory=FrontDoorBounds)
     engine_arguments: tuple[str, ...] = ()
     on_failure: OnFailure = OnFailure.RELEASE
     max_engine_failures: int = 3
@@ -41,18 +58,6 @@ class DeploymentRequest:
     drain_timeout: float = 300.0
 
 
-_PLAIN = (
-    "port",
-    "on_failure",
-    "max_engine_failures",
-    "canary_period",
-    "canary_timeout",
-    "canary_failures",
-    "drain_timeout",
-)
-"""Settings that mean what they say, with a default of the request's."""
-
-
 def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
     """One request of the file's settings and the command line's flags; a flag beats the file.
 
@@ -60,7 +65,10 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
     is wrong.
     """
     for problem in problems(flags):
-        raise UsageError(f"{flag(problem.field)} {problem.sentence}.")
+        sentence = problem.sentence
+        if problem.field in ("tls_cert", "tls_key"):
+            sentence = sentence.replace("tls_", "--tls-")
+        raise UsageError(f"{flag(problem.field)} {sentence}.")
     for problem in problems(settings):
         raise InvalidConfigError(f"metadata.elastic_deploy.{problem.field} {problem.sentence}.")
     said = overlay(settings, flags)
@@ -76,11 +84,11 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
             f"min_gpus is {min_gpus}, more than the {said.gpus} GPUs asked for: lower --min-gpus to at most"
             f" {said.gpus}, or raise --gpus."
         )
-    decided = {field: getattr(said, field) for field in _PLAIN if getattr(said, field) is not None}
-    for field in ("wait_timeout", "engine_start_timeout"):
-        seconds = getattr(said, field)
+    decided = {name: getattr(said, name) for name in _TAKEN_OVER if getattr(said, name) is not None}
+    for name in ("wait_timeout", "engine_start_timeout"):
+        seconds = getattr(said, name)
         if seconds is not None:
-            decided[field] = None if math.isinf(seconds) else seconds
+            decided[name] = None if math.isinf(seconds) else seconds
     arguments = said.engine_arguments or ()
     return DeploymentRequest(
         name=said.name or deployment_name(said.model),
@@ -92,6 +100,7 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
         replicas=said.replicas,
         min_gpus=min_gpus,
         engine_arguments=arguments,
+        bounds=said.gateway or FrontDoorBounds(),
         **decided,
     )
 
@@ -115,9 +124,11 @@ def spec_of(request: DeploymentRequest, shape: Shape, revision: int = 1, *, surg
     )
 
 
-def flag(field: str) -> str:
+def flag(setting: str) -> str:
     """The command line's word for a setting."""
-    return "the engine arguments after --" if field == "engine_arguments" else f"--{field.replace('_', '-')}"
+    if setting == "engine_arguments":
+        return "the engine arguments after --"
+    return f"--{setting.rpartition('.')[2].replace('_', '-')}"
 
 
 def deployment_name(model: str) -> str:

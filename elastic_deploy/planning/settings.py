@@ -5,10 +5,12 @@ makes one request of both. A field that is None was not said there. The rules be
 one is told in the words of the source.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
+from elastic_deploy.model.front_door import FrontDoorBounds, overlaid
 from elastic_deploy.model.spec import OnFailure
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -36,7 +38,13 @@ class Settings:
     wait_timeout: float | None = None
     """How long `up` waits for the GPUs; default 30 minutes."""
     port: int | None = None
-    """Where clients find the deployment; default 8000."""
+    """Where clients find the deployment; default 8000. This and the three below hold for the whole cluster."""
+    tls_cert: str | None = None
+    """A file with the front door's certificate, its chain behind it, in PEM; default: plain HTTP."""
+    tls_key: str | None = None
+    """A file with the certificate's private key, in PEM, without a passphrase."""
+    gateway: FrontDoorBounds | None = None
+    """The front door's bounds; each that is not said has the gateway's own default."""
     engine_arguments: tuple[str, ...] | None = None
     """vLLM's own arguments, passed on unread."""
     on_failure: OnFailure | None = None
@@ -84,7 +92,25 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value
+
+
+def _none_or_more(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < math.inf
+
+
+def _is_second(value: object) -> bool:
+    return _is_time(value) and isinstance(value, (int, float)) and value >= 1
+
+
 _COUNT = "must be a whole number, 1 or more"
+_COUNT_OR_0 = "must be a whole number, 0 or more"
+_TIME = "must have an end: a duration, or 0"
 _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("name", _is_name, "must be 1 to 40 of the characters a-z, 0-9 and -, with no - at either end"),
     ("model", _is_text, "must be a hub id, a directory or tiny"),
@@ -94,17 +120,38 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("replicas", _at_least_one, _COUNT),
     ("min_gpus", _at_least_one, _COUNT),
     ("port", _is_port, "must be a port, 1 to 65535"),
+    ("tls_cert", _is_path, "must be a file"),
+    ("tls_key", _is_path, "must be a file"),
     ("max_engine_failures", _at_least_one, _COUNT),
     ("canary_failures", _at_least_one, _COUNT),
+)
+_BOUND_RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("hold_timeout", _is_time, _TIME),
+    ("hold_requests", _none_or_more, _COUNT_OR_0),
+    ("hold_bytes", _none_or_more, _COUNT_OR_0),
+    ("max_body_bytes", _at_least_one, _COUNT),
+    ("max_connections", _at_least_one, _COUNT),
+    ("drain_timeout", _is_time, _TIME),
+    ("engine_silence_timeout", _is_second, "must be a duration of a second or more, and have an end"),
 )
 
 
 def problems(settings: Settings) -> Iterator[Problem]:
-    """The rules that `settings` breaks, each field by itself; nothing for what was not said."""
+    """The rules that `settings` breaks, each field by itself; nothing for what was not said.
+
+    A certificate and its key are one thing said by two fields. The bounds are fields `gateway.<bound>`.
+    """
     for field, holds, sentence in _RULES:
         value = getattr(settings, field)
         if value is not None and not holds(value):
             yield Problem(field, f"{sentence}, not {value!r}")
+    for field, holds, sentence in _BOUND_RULES:
+        value = getattr(settings.gateway or FrontDoorBounds(), field)
+        if value is not None and not holds(value):
+            yield Problem(f"gateway.{field}", f"{sentence}, not {'none' if value == math.inf else repr(value)}")
+    for field, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(settings, field) is not None and getattr(settings, other) is None:
+            yield Problem(field, f"needs {other} beside it")
 
 
 def overlay(base: Settings, over: Settings) -> Settings:
@@ -113,4 +160,6 @@ def overlay(base: Settings, over: Settings) -> Settings:
     for field in fields(Settings):
         said = getattr(over, field.name)
         chosen[field.name] = getattr(base, field.name) if said is None else said
+    if base.gateway and over.gateway:
+        chosen["gateway"] = overlaid(base.gateway, over.gateway)
     return Settings(**chosen)

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
-
 from elastic_deploy.model.errors import ExitCode, UsageError, UserError
+from elastic_deploy.model.front_door import FrontDoorWish
 from elastic_deploy.model.names import EngineName
 from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.runtime.engine_logs import EngineLogs
 from elastic_deploy.runtime.journal import Event
+from elastic_deploy.runtime.payload import wish_of
 from elastic_deploy.runtime.socket_path import open_socket_path
 
 log = logging.getLogger(__name__)
@@ -29,32 +29,18 @@ LONGEST_REQUEST = 1 << 20
 REQUEST_WITHIN = 30.0
 """Seconds from a connection to its request; the agent sends it at once."""
 
-_SPEC = TypeAdapter(DeploymentSpec)
-
 
 class Supervising(Protocol):
     """What is asked of the supervisor. The methods say it there; here it is only who answers which verb."""
 
     def hello(self, cluster: str, provider: str) -> dict[str, Any]: ...
-    def compare(self, wish: DeploymentSpec) -> dict[str, Any]: ...
-    async def apply(self, wish: DeploymentSpec, port: int) -> dict[str, Any]: ...
+    def compare(self, wish: DeploymentSpec, door: FrontDoorWish) -> dict[str, Any]: ...
+    async def apply(self, wish: DeploymentSpec, door: FrontDoorWish) -> dict[str, Any]: ...
+    async def keys(self, request: dict[str, Any]) -> dict[str, Any]: ...
     async def stop(self, name: str | None) -> dict[str, Any]: ...
     def status(self) -> dict[str, Any]: ...
     def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]: ...
     def events(self, after: str | None, *, follow: bool) -> AsyncIterator[Event]: ...
-
-
-def wish_of(payload: dict[str, Any]) -> tuple[DeploymentSpec, int]:
-    """The spec that a payload of `apply` or `compare` asks for, and the front door's port.
-
-    Raises UsageError where it is none: what is wrong must be found here, before it is kept on disk.
-    """
-    try:
-        wish = dict(payload["deployment"])
-        shape = {size: wish.pop(size) for size in ("tensor_parallel", "pipeline_parallel", "replicas")}
-        return _SPEC.validate_python({**wish, "shape": shape}), int(payload["port"])
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise UsageError(f"The supervisor cannot read this deployment: {error!r}.") from error
 
 
 class Server:
@@ -117,10 +103,11 @@ class Server:
             case "hello":
                 yield supervisor.hello(payload.get("cluster", ""), payload.get("provider", ""))
             case "compare":
-                wish, _ = wish_of(payload)
-                yield supervisor.compare(wish)
+                yield supervisor.compare(*wish_of(payload))
             case "apply":
                 yield await supervisor.apply(*wish_of(payload))
+            case "keys":
+                yield await supervisor.keys(payload)
             case "stop":
                 yield await supervisor.stop(payload.get("deployment"))
             case "status":

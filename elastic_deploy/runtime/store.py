@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from elastic_deploy.core.ledger import Ledger
+from elastic_deploy.model.front_door import FrontDoorOptions
 from elastic_deploy.model.home import write_private
 from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.spec import ClusterSpec
@@ -21,13 +22,15 @@ log = logging.getLogger(__name__)
 class State:
     """All that survives. `session` is Ray's: in another one, no group and no engine of the old one is left.
 
-    `port` is the front door's; `monitor_command` is the command line of the autoscaler's monitor, to start it again.
+    `port` and `door` are the front door's; `monitor_command` is the command line of the autoscaler's monitor, to start
+    it again.
     """
 
     cluster: str = ""
     provider: str = ""
     session: str = ""
     port: int = 8000
+    door: FrontDoorOptions = field(default_factory=FrontDoorOptions)
     spec: ClusterSpec = field(default_factory=ClusterSpec)
     memory: Memory = field(default_factory=Memory)
     ledger: Ledger = field(default_factory=Ledger)

@@ -23,13 +23,15 @@ from elastic_deploy.core.revise import acknowledged, difference, is_same, revise
 from elastic_deploy.core.roster import spec_for
 from elastic_deploy.core.status import ClusterFacts, status_document
 from elastic_deploy.model.event import EventDraft
+from elastic_deploy.model.front_door import FrontDoorWish, front_door_difference
 from elastic_deploy.model.home import write_private
 from elastic_deploy.model.memory import DeploymentMemory, Memory
 from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.snapshot import EngineSeen, EngineState, Reading, Snapshot
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
-from elastic_deploy.runtime import store
+from elastic_deploy.runtime import client_keys, store
 from elastic_deploy.runtime.apply import Applier
+from elastic_deploy.runtime.certificate_files import drop_certificate, put_certificate
 from elastic_deploy.runtime.front_door import FrontDoor
 from elastic_deploy.runtime.group_watch import GroupWatch
 from elastic_deploy.runtime.journal import Event, Journal
@@ -66,7 +68,7 @@ class Supervisor:
         self._prober = Prober(self._wake.set)
         self._group_watch = GroupWatch(self._wake.set)
         self._applier = Applier(directory, self.engine_key, self._expected, self._wake.set)
-        self._front_door = FrontDoor(directory, host)
+        self._front_door = FrontDoor(directory, host, lambda: self._state.door, self._wake.set)
 
     def _restored(self, session: str) -> State:
         found = store.load(self._directory / "state.json")
@@ -218,35 +220,53 @@ class Supervisor:
         memory = next((d for d in self._state.memory.deployments if d.name == name), None)
         return spec, memory
 
-    def compare(self, wish: DeploymentSpec) -> dict[str, Any]:
-        """What `apply` would change."""
+    def _door_difference(self, door: FrontDoorWish) -> list[str]:
+        """What a wish changes of the front door; nothing before there is one."""
+        old = FrontDoorWish(self._state.port, self._state.door)
+        return front_door_difference(old, door) if any(d.wanted for d in self._state.spec.deployments) else []
+
+    def compare(self, wish: DeploymentSpec, door: FrontDoorWish) -> dict[str, Any]:
+        """What `apply` would change: of the deployment, and of the front door that all of them share."""
         old, memory = self._found(wish.name)
         return {
             "exists": old is not None and old.wanted,
             "phase": memory.phase if memory else "",
             "difference": difference(old, wish) if old is not None and old.wanted else [],
+            "front_door": self._door_difference(door),
         }
 
-    async def apply(self, wish: DeploymentSpec, port: int) -> dict[str, Any]:
+    async def apply(self, wish: DeploymentSpec, door: FrontDoorWish) -> dict[str, Any]:
         """Make a wish the spec."""
-        self._front_door.require_port(port)
+        self._front_door.require_port(door.port)
+        put_certificate(self._directory, door)
         last = self._journal.last_id
         self._holds_back = False
         old, memory = self._found(wish.name)
         spec = revised(old, memory, wish)
-        changed = old is None or not is_same(old, spec) or port != self._state.port
-        lines = difference(old, spec) if old is not None else []
+        is_new_door = (door.port, door.options) != (self._state.port, self._state.door)
+        changed = old is None or not is_same(old, spec) or is_new_door
+        lines = [*(difference(old, spec) if old is not None else []), *self._door_difference(door)]
         self.client_key(wish.name)
         self.engine_key(wish.name)
         self._save(replace(self._state, memory=acknowledged(self._state.memory, spec.name)))
         if changed:
             others = tuple(d for d in self._state.spec.deployments if d.name != wish.name)
-            self._save(replace(self._state, spec=ClusterSpec((*others, spec)), port=port))
-            what = "; ".join(lines) if lines else f"{spec.shape.gpus} GPUs for {spec.served_model_name}"
+            self._save(replace(self._state, spec=ClusterSpec((*others, spec)), port=door.port, door=door.options))
+            asked = f"{spec.shape.gpus} GPUs for {spec.served_model_name}"
+            what = "; ".join(lines if lines and old is not None else [asked, *lines])
             subject = f"deployment:{spec.name}"
             await self._record([EventDraft("applied", f"{spec.name}: {what}.", spec.name, subject=subject)])
             self._wake.set()
+        if not door.options.certificate:
+            drop_certificate(self._directory)
         return {"changed": changed, "difference": lines, "api_key": self.client_key(spec.name), "event": last}
+
+    async def keys(self, request: dict[str, Any]) -> dict[str, Any]:
+        """List or change the keys of a deployment's clients."""
+        names = [d.name for d in self._state.spec.deployments]
+        answer, told = client_keys.answer(self._directory / "keys", names, request)
+        await self._record(told)
+        return answer
 
     async def stop(self, name: str | None) -> dict[str, Any]:
         """Stop one deployment, or all."""
@@ -269,7 +289,8 @@ class Supervisor:
     def status(self) -> dict[str, Any]:
         """The contract's status document."""
         state = self._state
-        facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, f"http://{self._host}:{state.port}/v1")
+        endpoint = f"{state.door.scheme}://{self._host}:{state.port}/v1"
+        facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, endpoint)
         return status_document(
             state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past_of(self._journal.events)
         )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from elastic_deploy.cli.keys import keep_key
+from elastic_deploy.cli.key_files import keep_key
 from elastic_deploy.cli.page import plain
 from elastic_deploy.cli.render import status_page
 from elastic_deploy.cluster.config import load_cluster

@@ -30,7 +30,7 @@ def heavy_modules_after(*arguments: object) -> list[str]:
     return done.stderr.splitlines()[-1].split()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["down", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["keys", "--help"], ["down", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert heavy_modules_after(*arguments) == []
 
@@ -128,11 +128,11 @@ def test_a_wrong_cluster_yaml_is_exit_3_and_one_sentence_and_starts_nothing(
     assert not home.exists()
 
 
-@pytest.mark.parametrize("command", ["up", "plan", "status", "events", "logs", "down"])
+@pytest.mark.parametrize("command", ["up", "plan", "status", "events", "logs", "keys", "down"])
 def test_a_missing_or_unreadable_yaml_is_exit_3_for_every_command(
     command: str, cli: Callable[..., Finished], tmp_path: Path
 ) -> None:
-    more = UP if command in ("up", "plan") else ()
+    more = {"up": UP, "plan": UP, "keys": ("list",)}.get(command, ())
     missing = cli(command, tmp_path / "none.yaml", *more)
     assert (missing.code, len(missing.err.splitlines())) == (3, 1)
     directory = cli(command, tmp_path, *more)

@@ -25,7 +25,7 @@ def running(head: Script) -> Script:
     """A head whose supervisor runs, and knows no deployment yet."""
     head.answer("ensure", [ok(session="s", started=False)])
     head.answer("status", status(), status(deployment()))
-    head.answer("compare", [ok(difference=[], exists=False, phase="")])
+    head.answer("compare", [ok(difference=[], exists=False, phase="", front_door=[])])
     head.answer("apply", [ok(changed=True, difference=[], api_key="the-secret-key", event="000001")])
     head.answer("events", [event(2, "tiny is waiting.", "tiny"), event(3, "tiny is ready.", "tiny"), {"sleep": 30}])
     return head
@@ -68,7 +68,7 @@ def test_up_with_the_same_arguments_changes_nothing_and_is_exit_0(
     cli: Callable[..., Finished], cluster_yaml: Path, running: Script
 ) -> None:
     running.answer("status", status(deployment()))
-    running.answer("compare", [ok(difference=[], exists=True, phase="ready")])
+    running.answer("compare", [ok(difference=[], exists=True, phase="ready", front_door=[])])
     running.answer("apply", [ok(changed=False, difference=[], api_key="k", event="000003")])
     running.answer("events", [{"sleep": 30}])
     done = cli("up", cluster_yaml, *UP)
@@ -80,7 +80,7 @@ def test_up_with_other_arguments_shows_the_difference_and_applies_it(
     cli: Callable[..., Finished], cluster_yaml: Path, running: Script
 ) -> None:
     running.answer("status", status(deployment()))
-    running.answer("compare", [ok(difference=["gpus: 1 -> 2"], exists=True, phase="ready")])
+    running.answer("compare", [ok(difference=["gpus: 1 -> 2"], exists=True, phase="ready", front_door=[])])
     done = cli("up", cluster_yaml, *UP)
     assert done.code == 0
     assert "gpus: 1 -> 2" in done.err
@@ -91,8 +91,9 @@ def test_a_change_of_the_port_is_shown_too_for_it_moves_all_deployments(
     cli: Callable[..., Finished], cluster_yaml: Path, running: Script
 ) -> None:
     running.answer("status", status(deployment(endpoint="http://127.0.0.1:8500/v1")), status(deployment()))
+    running.answer("compare", [ok(difference=[], exists=False, phase="", front_door=["port: 8500 -> 8499"])])
     done = cli("up", cluster_yaml, *UP)
-    assert "8500 -> 8499" in done.err
+    assert f"of every deployment of {CLUSTER}: port: 8500 -> 8499" in done.err
 
 
 def test_old_news_of_being_ready_does_not_count_after_a_change(
@@ -244,7 +245,7 @@ def test_ctrl_c_on_a_terminal_asks_whether_to_remove_it(
 
 def test_a_change_that_the_person_does_not_want_is_not_applied(cluster_yaml: Path, running: Script) -> None:
     running.answer("status", status(deployment()))
-    running.answer("compare", [ok(difference=["gpus: 1 -> 2"], exists=True, phase="ready")])
+    running.answer("compare", [ok(difference=["gpus: 1 -> 2"], exists=True, phase="ready", front_door=[])])
     with on_terminal("up", cluster_yaml, *UP) as (process, terminal, shown):
         _until(lambda: "Apply this?" in shown())
         os.write(terminal, b"n\n")

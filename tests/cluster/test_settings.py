@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from elastic_deploy.cluster.settings import WrittenSettings, read_settings
+from elastic_deploy.cluster.settings import WrittenBounds, WrittenSettings, read_settings
 from elastic_deploy.cluster.yaml_source import read
 from elastic_deploy.model.errors import InvalidConfigError
+from elastic_deploy.model.front_door import FrontDoorBounds
 from elastic_deploy.model.spec import OnFailure
 from elastic_deploy.planning.settings import DURATIONS, ENDLESS, Settings
 
@@ -27,6 +28,16 @@ metadata:
     min_gpus: 4
     wait_timeout: none
     port: 9000
+    tls_cert: tls/cert.pem
+    tls_key: /etc/tls/key.pem
+    gateway:
+      hold_timeout: 0
+      hold_requests: 10
+      hold_bytes: 1000000
+      max_body_bytes: 2000000
+      max_connections: 100
+      drain_timeout: 1m
+      engine_silence_timeout: 5m
     engine_arguments: [--max-model-len, "2048"]
     on_failure: keep
     max_engine_failures: 5
@@ -55,6 +66,17 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         min_gpus=4,
         wait_timeout=math.inf,
         port=9000,
+        tls_cert=str(tmp_path / "tls" / "cert.pem"),
+        tls_key="/etc/tls/key.pem",
+        gateway=FrontDoorBounds(
+            hold_timeout=0.0,
+            hold_requests=10,
+            hold_bytes=1000000,
+            max_body_bytes=2000000,
+            max_connections=100,
+            drain_timeout=60.0,
+            engine_silence_timeout=300.0,
+        ),
         engine_arguments=("--max-model-len", "2048"),
         on_failure=OnFailure.KEEP,
         max_engine_failures=5,
@@ -69,6 +91,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
 
 def test_the_file_knows_the_same_settings_as_the_command_line() -> None:
     assert list(WrittenSettings.model_fields) == [each.name for each in fields(Settings)]
+    assert list(WrittenBounds.model_fields) == [each.name for each in fields(FrontDoorBounds)]
 
 
 def test_durations_are_read_and_only_a_canarys_must_end(tmp_path: Path) -> None:
@@ -106,6 +129,17 @@ def test_a_file_without_settings_says_nothing(tmp_path: Path, text: str) -> None
         ({"wait_timeout": True}, "wait_timeout: True is no duration"),
         ({"engine_arguments": "--seed 1"}, "engine_arguments: must be a list, not '--seed 1'."),
         ({"engine_arguments": ["--seed", 1]}, "engine_arguments[1]: must be text, not 1. Put it in quotes."),
+        ({"tls_cert": "cert.pem"}, "tls_cert: needs tls_key beside it."),
+        ({"tls_key": "key.pem"}, "tls_key: needs tls_cert beside it."),
+        ({"tls_cert": " ", "tls_key": "key.pem"}, "tls_cert: must be a file, not ' '."),
+        ({"gateway": 5}, "gateway: must be a mapping (key: value), not 5."),
+        ({"gateway": {"hold_timout": "5s"}}, "gateway.hold_timout: unknown key. Did you mean hold_timeout?"),
+        ({"gateway": {"port": 1}}, "gateway.port: unknown key. What may stand here is drain_timeout"),
+        ({"gateway": {"hold_timeout": "none"}}, "gateway.hold_timeout: 'none' is no duration"),
+        ({"gateway": {"hold_requests": -1}}, "gateway.hold_requests: must be a whole number, 0 or more, not -1."),
+        ({"gateway": {"max_connections": 0}}, "gateway.max_connections: must be a whole number, 1 or more, not 0."),
+        ({"gateway": {"max_body_bytes": "1M"}}, "gateway.max_body_bytes: must be a whole number, not '1M'."),
+        ({"gateway": {"engine_silence_timeout": "0.5s"}}, "gateway.engine_silence_timeout: must be a duration of a"),
         ({"on_failure": "hold"}, "on_failure: must be 'release' or 'keep', not 'hold'."),
     ],
 )
@@ -113,7 +147,7 @@ def test_a_wrong_setting_is_told_with_its_place(tmp_path: Path, written: dict[st
     text = yaml.safe_dump({"metadata": {"elastic_deploy": written}})
     with pytest.raises(InvalidConfigError) as wrong:
         settings_in(tmp_path, text)
-    line = 5 if "engine_arguments[1]" in sentence else 3
+    line = 5 if "engine_arguments[1]" in sentence else 4 if sentence.startswith("gateway.") else 3
     assert f"line {line}, metadata.elastic_deploy.{sentence}" in str(wrong.value)
 
 

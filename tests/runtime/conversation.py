@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic_deploy.model.errors import NeverFitsError
+from elastic_deploy.model.front_door import FrontDoorWish
 from elastic_deploy.model.names import EngineName
 from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.runtime.server import Server
@@ -22,17 +23,20 @@ class Talker:
     def __init__(self) -> None:
         self.news: list[dict[str, Any]] = []
         self.listeners = 0
-        self.applied: list[tuple[DeploymentSpec, int]] = []
+        self.applied: list[tuple[DeploymentSpec, FrontDoorWish]] = []
 
     def hello(self, cluster: str, provider: str) -> dict[str, Any]:
         return {"session": "s1", "cluster": cluster, "provider": provider}
 
-    def compare(self, wish: DeploymentSpec) -> dict[str, Any]:
-        return {"difference": [wish.name]}
+    def compare(self, wish: DeploymentSpec, door: FrontDoorWish) -> dict[str, Any]:
+        return {"difference": [wish.name, str(door.port)]}
 
-    async def apply(self, wish: DeploymentSpec, port: int) -> dict[str, Any]:
-        self.applied.append((wish, port))
+    async def apply(self, wish: DeploymentSpec, door: FrontDoorWish) -> dict[str, Any]:
+        self.applied.append((wish, door))
         return {"changed": True}
+
+    async def keys(self, request: dict[str, Any]) -> dict[str, Any]:
+        return request
 
     async def stop(self, name: str | None) -> dict[str, Any]:
         raise NeverFitsError(f"{name} cannot be stopped.")

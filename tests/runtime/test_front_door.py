@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from elastic_deploy.model.front_door import FrontDoorOptions
 from elastic_deploy.runtime.front_door import RESTART_PERIOD, FrontDoor
 
 LIMIT = 60.0
@@ -48,7 +49,7 @@ class Keeper:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.door = FrontDoor(directory, "127.0.0.1")
+        self.door = FrontDoor(directory, "127.0.0.1", FrontDoorOptions, lambda: None)
 
     def keep(self, port: int, until: Callable[[], object], *, wanted: bool = True) -> None:
         """Keep it until something holds; at no moment there is more than one gateway for a port."""
@@ -84,7 +85,9 @@ def test_it_is_started_once_found_by_the_next_supervisor_moved_and_ended(keeper:
     assert keeper.announced["pid"] == process.pid
     assert process.ppid() != psutil.Process().pid, "it must outlive who started it"
 
-    keeper.door = FrontDoor(keeper.directory, "127.0.0.1")  # as a supervisor that comes back
+    keeper.door = FrontDoor(
+        keeper.directory, "127.0.0.1", FrontDoorOptions, lambda: None
+    )  # as a supervisor that comes back
     until = time.monotonic() + RESTART_PERIOD + 0.5
     keeper.keep(port, lambda: time.monotonic() > until)
     assert gateways(keeper.directory) == [process]

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from elastic_deploy.model.errors import ExitCode, InvalidConfigError
+from elastic_deploy.model.front_door import FrontDoorOptions
 from elastic_deploy.runtime.front_door import FrontDoor
 
 
 def test_a_taken_port_is_refused_and_a_free_one_is_not(tmp_path: Path) -> None:
-    door = FrontDoor(tmp_path, "127.0.0.1")
+    door = FrontDoor(tmp_path, "127.0.0.1", FrontDoorOptions, lambda: None)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -12,9 +12,11 @@ import pytest
 
 from elastic_deploy.cluster.wish import wish
 from elastic_deploy.model.errors import ExitCode, UsageError
+from elastic_deploy.model.front_door import CertificatePair, FrontDoorBounds, FrontDoorOptions, FrontDoorWish
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
-from elastic_deploy.runtime.server import LONGEST_REQUEST, wish_of
+from elastic_deploy.runtime.payload import wish_of
+from elastic_deploy.runtime.server import LONGEST_REQUEST
 from elastic_deploy.runtime.socket_path import NAME
 
 from .conversation import ask, connected, run, say, serving
@@ -31,15 +33,45 @@ SPEC = DeploymentSpec(
     max_engine_failures=9,
     on_failure=OnFailure.KEEP,
 )
+PAIR = CertificatePair("-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----")
+DOOR = FrontDoorWish(
+    8123,
+    FrontDoorOptions(certificate=PAIR.fingerprint, bounds=FrontDoorBounds(hold_timeout=5.0, max_connections=7)),
+    PAIR,
+)
 
 
 def test_what_the_command_line_sends_is_what_the_supervisor_reads() -> None:
-    assert wish_of(json.loads(json.dumps(wish(SPEC, 8123)))) == (SPEC, 8123)
+    for door in (DOOR, FrontDoorWish(8123)):
+        assert wish_of(json.loads(json.dumps(wish(SPEC, door)))) == (SPEC, door)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"port": None}, "int"),
+        ({"door": 7}, "front_door|FrontDoorOptions"),
+        ({"door": {"bounds": {"hold_timeout": "soon"}}}, "hold_timeout"),
+        ({"tls": {"certificate": "another", "key": "the-private-key"}}, "its certificate is not the one"),
+        ({"tls": {"key": "the-private-key"}}, "its certificate is not the one"),
+        ({"tls": "the-private-key"}, "its certificate is not the one"),
+    ],
+)
+def test_a_front_door_of_a_wrong_kind_is_refused_and_a_private_key_is_never_told(
+    change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as refused:
+        wish_of(wish(SPEC, DOOR) | change)
+    assert "the-private-key" not in str(refused.value)
+    assert "PRIVATE KEY" not in repr(wish_of(wish(SPEC, DOOR)))
 
 
 def test_what_is_not_sent_has_its_default() -> None:
     minimal = {"name": "chat", "model": "m", "served_model_name": "m", **asdict(Shape(1, 1, 1))}
-    assert wish_of({"deployment": minimal, "port": 1}) == (DeploymentSpec("chat", "m", "m", Shape(1, 1, 1)), 1)
+    assert wish_of({"deployment": minimal, "port": 1}) == (
+        DeploymentSpec("chat", "m", "m", Shape(1, 1, 1)),
+        FrontDoorWish(1),
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +86,7 @@ def test_what_is_not_sent_has_its_default() -> None:
     ],
 )
 def test_a_wish_of_a_wrong_kind_is_refused_before_it_is_kept(change: dict[str, Any]) -> None:
-    payload = wish(SPEC, 8000)
+    payload = wish(SPEC, FrontDoorWish(8000))
     payload["deployment"] |= change
     with pytest.raises(UsageError, match="cannot read this deployment"):
         wish_of(payload)
@@ -62,7 +94,7 @@ def test_a_wish_of_a_wrong_kind_is_refused_before_it_is_kept(change: dict[str, A
 
 @pytest.mark.parametrize("missing", ["name", "model", "served_model_name", "tensor_parallel"])
 def test_a_wish_that_lacks_a_part_is_refused(missing: str) -> None:
-    payload = wish(SPEC, 8000)
+    payload = wish(SPEC, FrontDoorWish(8000))
     del payload["deployment"][missing]
     with pytest.raises(UsageError, match=missing):
         wish_of(payload)
@@ -79,8 +111,9 @@ def test_a_verb_is_answered_by_who_supervises(tmp_path: Path) -> None:
         async with serving(tmp_path) as talker:
             told = {"session": "s1", "cluster": "lab", "provider": "aws"}
             assert await ask(tmp_path, "hello", cluster="lab", provider="aws") == [{"ok": told}]
-            assert await ask(tmp_path, "apply", **wish(SPEC, 8123)) == [{"ok": {"changed": True}}]
-            assert talker.applied == [(SPEC, 8123)]
+            assert await ask(tmp_path, "apply", **wish(SPEC, DOOR)) == [{"ok": {"changed": True}}]
+            assert talker.applied == [(SPEC, DOOR)]
+            assert await ask(tmp_path, "keys", action="list") == [{"ok": {"action": "list"}}]
             assert await ask(tmp_path, "logs") == []
             talker.news = [{"id": "1"}, {"id": "2"}, {"id": "3"}]
             assert await ask(tmp_path, "events", after="1") == [{"ok": {"id": "2"}}, {"ok": {"id": "3"}}]

@@ -137,6 +137,7 @@ def test_a_supervisor_that_dies_again_and_again_restarts_no_engine(
     assert {e.name.generation for e in play.serving()} == {1}
     assert len(play.serving()) == spec.shape.replicas
 
+
 CHANGES = st.one_of(
     st.builds(lambda replicas: {"replicas": replicas}, st.integers(1, 3)),
     st.builds(lambda seed, bad: {"seed": seed, "bad": bad}, st.integers(1, 4), st.sampled_from((False, False, True))),
