@@ -56,18 +56,20 @@ def revised(old: DeploymentSpec | None, memory: DeploymentMemory | None, wish: D
 
 
 def _former(old: DeploymentSpec, memory: DeploymentMemory | None, wish: DeploymentSpec) -> DeploymentSpec | None:
-    """What serves now and is to be spared until the change is proven, None where nothing does.
+    """What serves now and is to be spared until the change is proven, None where nothing has served.
 
-    In the middle of another change that is what was before that: it has proven itself. What else serves is its
-    `former` in turn.
+    In the middle of another change that is what was before that: it has proven itself, even where nothing of it serves
+    at the moment. What else serves is its `former` in turn.
     """
-    served = {replica.fingerprint for replica in memory.replicas if replica.ever_ready} if memory else set()
+    replicas = memory.replicas if memory else ()
+    served = {r.fingerprint for r in replicas if r.serves or (r.ever_ready and not r.leaving)}
     versions = [*versions_of(old).values()]
-    if len(versions) > 1 and not old.restoring:
+    if old.former is not None and not old.restoring:
         versions[:2] = reversed(versions[:2])
+    spared = [version for version in versions if version.fingerprint in served] or versions[: 1 if old.former else 0]
     former: DeploymentSpec | None = None
-    for version in reversed(versions):
-        if version.fingerprint in served and version.fingerprint != wish.fingerprint:
+    for version in reversed(spared):
+        if version.fingerprint != wish.fingerprint:
             former = replace(version, former=former, restoring=False, wanted=True)
     return former
 

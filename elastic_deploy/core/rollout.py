@@ -21,7 +21,8 @@ STRAY = "it serves a version that is not wanted any more"
 class Change:
     """A change that is being rolled out: to `spec`, whose fingerprint is `version`, from `former`.
 
-    `versions` has the spec of every version of which an engine may still serve, by fingerprint.
+    `versions` has the spec of every version of which an engine may still serve, by fingerprint. `room` is how many GPUs
+    there may be at once.
     """
 
     spec: DeploymentSpec
@@ -29,21 +30,29 @@ class Change:
     former: DeploymentSpec
     former_version: str
     versions: dict[str, DeploymentSpec]
+    room: int
 
     def olds(self, replicas: Iterable[ReplicaMemory]) -> list[ReplicaMemory]:
-        """The replicas that are worth sparing: those of the former version first, each in the order of their worth.
+        """The replicas that are worth sparing, the best first; among those that serve, the former version's.
 
-        One of a version between the two is spared as long as it serves, if it needs no more room.
+        One of a version between the two is spared as long as it serves.
         """
         ranked = best_first(replica for replica in replicas if self._is_spared(replica))
-        return sorted(ranked, key=lambda replica: replica.version != self.former_version)
+        return sorted(ranked, key=lambda replica: (not replica.serves, replica.version != self.former_version))
 
     def _is_spared(self, replica: ReplicaMemory) -> bool:
         if replica.version in (self.version, self.former_version):
             return replica.version != self.version
-        between = self.versions.get(replica.version)
-        room = self.former.shape.gpus_per_replica
-        return replica.serves and between is not None and between.shape.gpus_per_replica <= room
+        return replica.serves and replica.version in self.versions
+
+    def within_room(self, olds: Iterable[ReplicaMemory], news: Sequence[ReplicaMemory]) -> list[ReplicaMemory]:
+        """Those of the old replicas beside which the new ones have room. The former version's have it by the plan."""
+        within: list[ReplicaMemory] = []
+        for replica in olds:
+            held = held_gpus(self.spec, self.versions, (*news, *within, replica))
+            if replica.version == self.former_version or held <= self.room:
+                within.append(replica)
+        return within
 
 
 def serves(replica: ReplicaMemory, version: str) -> bool:
@@ -84,7 +93,9 @@ def surge(change: Change, replicas: Sequence[ReplicaMemory]) -> tuple[list[Repli
     olds = change.olds(replicas)
     if spec.restoring:  # a version that did not come up is not tried again
         olds = [replica for replica in olds if replica.serves]
-    stays = {replica.id for replica in (*news[:wanted], *olds[:spared])}
+    coming = [ReplicaMemory("", version=version)] if len(news) <= serving < wanted else []
+    spare = change.within_room(olds[:spared], [*news[:wanted], *coming])
+    stays = {replica.id for replica in (*news[:wanted], *spare)}
     why = {replica.id: REPLACED for replica in olds} | {replica.id: SURPLUS for replica in news}
     chosen = [_staying(r, r.version) if r.id in stays else _going(r, why.get(r.id, STRAY)) for r in replicas]
     if any(replica.leaving for replica in chosen):

@@ -76,7 +76,7 @@ def rostered(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str, *
     if spec.former is None:
         chosen, missing = plain(spec, fingerprint, replicas)
     else:
-        change = Change(spec, fingerprint, spec.former, spec.former.fingerprint, versions)
+        change = Change(spec, fingerprint, spec.former, spec.former.fingerprint, versions, most_gpus(spec))
         chosen, missing = (surge if spec.surge else in_place)(change, replicas)
     ids = {replica.id for replica in chosen}
     for _ in range(missing):

@@ -43,6 +43,8 @@ RECOVERS = deployment(serving(engine_ended=True, whole_since=None, outage=OUTAGE
 RESCHEDULING = snapshot((group(GroupState.RESCHEDULING, ("a", "")),), (ended(),), nodes=(NODES[0], LAUNCHING))
 TIMED_OUT = Failure(FailureKind.WAIT_TIMEOUT, "Waited 5m for 2 GPUs: 0 of 2 GPUs have come.", NOW)
 CRASHED = Failure(FailureKind.ENGINE, "The engine of chat/r0 failed once with all its nodes well.", NOW)
+CHANGING = replace(SPEC, engine_arguments=("--seed", "2"), former=SPEC, surge=True)
+OLD = serving()
 
 WAITING_FOR_ONE = (
     "Waiting for 2 GPUs: 1 of 2 GPUs has come, 1 is missing (1 node launching); 30s so far, 4m 30s until the deadline."
@@ -195,6 +197,46 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         snapshot((group(),), (engine(),)),
         "Serving in a smaller shape than asked. 1 of 2 replicas serves. Of the rest, r1: waiting for its 2 GPUs "
         "together: 2 of 4 GPUs have come, 2 are missing (no node is on its way). This has no deadline.",
+    ),
+    "a change, its first new replica starts": (
+        CHANGING,
+        deployment(OLD, running(id="r1", fingerprint=CHANGING.fingerprint, version=CHANGING.fingerprint)),
+        SERVING,
+        "Serving for 10s: a real generation has come back from every replica. A change is being rolled out: "
+        "0 of 1 replica serve it so far; r1: waiting for its 2 GPUs together: 2 of 4 GPUs have come, 2 are missing "
+        "(no node is on its way).",
+    ),
+    "a change, an old replica drains": (
+        CHANGING,
+        deployment(
+            replace(OLD, leaving="a new version serves in its place", draining_since=NOW - 1),
+            serving(id="r1", fingerprint=CHANGING.fingerprint, version=CHANGING.fingerprint),
+        ),
+        SERVING,
+        "Serving for 10s: a real generation has come back from every replica. A change is being rolled out: "
+        "1 of 1 replica serve it so far; r0 finishes what it was asked.",
+    ),
+    "a change in place, the only replica drains": (
+        replace(CHANGING, surge=False),
+        deployment(replace(OLD, version=CHANGING.fingerprint, draining_since=NOW - 1)),
+        SERVING,
+        "The engine of chat/r0 (generation 1) finishes what it was asked before it is changed. A change is being "
+        "rolled out: 0 of 1 replica serve it so far; r0 finishes what it was asked.",
+    ),
+    "a change was given up and what was before is restored": (
+        replace(SPEC, former=replace(CHANGING, former=None), restoring=True),
+        deployment(running(), refused=CRASHED),
+        STARTING,
+        "The engine of chat/r0 (generation 1) was started 20s ago and has not generated yet; it has 1m 40s left. "
+        "Its last change was given up, and what was before is restored: 0 of 1 replica serve it so far. "
+        "The engine of chat/r0 failed once with all its nodes well.",
+    ),
+    "a change was given up": (
+        SPEC,
+        deployment(serving(), refused=CRASHED),
+        SERVING,
+        "Serving for 10s: a real generation has come back from every replica. Its last change was given up, and what "
+        "was before serves on. The engine of chat/r0 failed once with all its nodes well.",
     ),
     "failed for want of GPUs": (
         SPEC,

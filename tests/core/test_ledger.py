@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elastic_deploy.core.ledger import DEAD_NODES_SHOWN, REFUSAL_TOLD_AGAIN, Ledger, advance
@@ -219,6 +219,7 @@ def worlds(draw: st.DrawFn) -> Snapshot:
     return seen(0.0, *nodes)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.lists(worlds(), max_size=8))
 def test_a_world_that_stands_still_has_no_news_and_no_node_twice(snapshots: list[Snapshot]) -> None:
     ledger = Ledger()

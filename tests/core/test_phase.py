@@ -23,6 +23,7 @@ EXHAUSTED = running(engine_ended=True, failures=3)
         ((WAITS,), 0, Phase.WAITING),
         ((STARTS,), 0, Phase.STARTING),
         ((SERVES,), 0, Phase.READY),
+        ((replace(SERVES, draining_since=NOW),), 0, Phase.STARTING),
         ((RECOVERS,), 0, Phase.RECOVERING),
         ((RECOVERS,), 9999, Phase.RECOVERING),
         ((replace(RECOVERS, whole_since=None),), 9999, Phase.RECOVERING),

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from elastic_deploy.core.revise import difference, revised
-from elastic_deploy.model.memory import DeploymentMemory, Failure, FailureKind
+from elastic_deploy.core.revise import acknowledged, difference, is_same, revised
+from elastic_deploy.core.roster import versions_of
+from elastic_deploy.model.memory import DeploymentMemory, Failure, FailureKind, Memory, ReplicaMemory
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
 
@@ -108,3 +109,72 @@ def test_the_user_is_shown_what_changes_a_line_each(changes: dict[str, Any], lin
 def test_no_change_of_a_wish_is_hidden_from_the_user() -> None:
     for name, value in (ENGINE_CHANGES | OTHER_CHANGES).items():
         assert difference(SPEC, wish(**{name: value})), name
+
+
+A, B, C = (replace(SPEC, engine_arguments=("--seed", seed), revision=7) for seed in "123")
+
+
+def served(*replicas: tuple[DeploymentSpec, dict[str, Any]]) -> DeploymentMemory:
+    """The memory of replicas with engines of these versions."""
+    made = (
+        replace(ReplicaMemory(f"r{n}", generation=1, fingerprint=spec.fingerprint, version=spec.fingerprint), **more)
+        for n, (spec, more) in enumerate(replicas)
+    )
+    return DeploymentMemory("chat", 7, 0.0, tuple(made))
+
+
+SERVES: dict[str, Any] = {"proven_at": 5.0, "ever_ready": True}
+BROKE: dict[str, Any] = SERVES | {"engine_ended": True}
+GONE: dict[str, Any] = BROKE | {"leaving": "a new version serves in its place"}
+STARTS: dict[str, Any] = {}
+A_TO_B = replace(B, former=A)
+B_BACK_TO_A = replace(A, former=B, restoring=True)
+
+FORMERS: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, DeploymentSpec, list[str]]] = {
+    "what serves": (A, served((A, SERVES)), B, ["1"]),
+    "what has served and will again": (A, served((A, BROKE)), B, ["1"]),
+    "nothing, where nothing has served yet": (A, served((A, STARTS)), B, []),
+    "nothing, where nothing is remembered": (A, None, B, []),
+    "nothing, where it was stopped": (replace(A, wanted=False), served((A, SERVES)), B, []),
+    "in the middle of a change, what was before that": (A_TO_B, served((A, SERVES), (B, STARTS)), C, ["1"]),
+    "and after it what came up of that change": (A_TO_B, served((A, SERVES), (B, SERVES)), C, ["1", "2"]),
+    "only what came up of it, where nothing older is left": (A_TO_B, served((A, GONE), (B, SERVES)), C, ["2"]),
+    "what was before, even where it is down to be changed": (A_TO_B, served((B, STARTS)), C, ["1"]),
+    "going back: what came up of the change": (A_TO_B, served((A, SERVES), (B, SERVES)), A, ["2"]),
+    "going back before any of it came up: nothing": (A_TO_B, served((A, SERVES), (B, STARTS)), A, []),
+    "while what was before is restored, that": (B_BACK_TO_A, served((A, SERVES), (B, STARTS)), C, ["1"]),
+    "even where nothing of it serves yet": (B_BACK_TO_A, served((A, STARTS)), C, ["1"]),
+    "the same version again: as it was": (A_TO_B, served((A, SERVES), (B, STARTS)), B, ["1"]),
+}
+
+
+@pytest.mark.parametrize("case", FORMERS)
+def test_what_a_change_takes_the_place_of(case: str) -> None:
+    old, memory, wanted, expected = FORMERS[case]
+    after = revised(old, memory, replace(wanted, revision=1))
+    formers = list(versions_of(after).values())[1:]
+    assert [former.engine_arguments[1] for former in formers] == expected
+    assert all(former.wanted and not former.restoring for former in formers)
+    assert (after.revision, after.restoring) == (7 if old.fingerprint == wanted.fingerprint else 8, False)
+
+
+def test_a_failed_deployment_has_nothing_that_is_to_be_spared() -> None:
+    memory = replace(served((A, BROKE)), failure=Failure(FailureKind.ENGINE, "It failed.", 5.0))
+    assert revised(A, memory, B).former is None
+
+
+def test_other_deadlines_change_nothing_of_a_change_that_is_being_rolled_out() -> None:
+    after = revised(B_BACK_TO_A, served((A, SERVES)), replace(A, revision=1, wait_timeout=9.0))
+    assert after == replace(B_BACK_TO_A, wait_timeout=9.0)
+
+
+def test_the_room_for_a_surge_is_not_what_the_user_asks_for() -> None:
+    assert is_same(SPEC, replace(SPEC, surge=True))
+    assert not is_same(SPEC, replace(SPEC, drain_timeout=1.0))
+
+
+def test_a_change_that_was_given_up_is_old_news_once_the_user_has_decided_anew() -> None:
+    refused = Failure(FailureKind.ENGINE, "It did not come up.", 5.0)
+    memory = Memory((replace(served(), refused=refused), DeploymentMemory("aside", 1, 0.0, refused=refused)))
+    after = acknowledged(memory, "chat")
+    assert [d.refused for d in after.deployments] == [None, refused]

@@ -245,6 +245,58 @@ def test_a_failure_is_told_with_its_kind() -> None:
     assert "It was given up." in told["reason"]
 
 
+CHANGED = replace(SPEC, engine_arguments=("--seed", "2"), former=SPEC, surge=True)
+REFUSED = Failure(FailureKind.ENGINE, "It did not come up.", 990.0)
+OLD = replace(SERVING, version=SPEC.fingerprint)
+NEW = replace(SERVING, id="r1", fingerprint=CHANGED.fingerprint, version=CHANGED.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("spec", "memory", "expected"),
+    [
+        (CHANGED, remember(OLD), {"state": "rolling", "proven": 0, "replicas": 1, "failure": None}),
+        (CHANGED, remember(OLD, NEW), {"state": "rolling", "proven": 1, "replicas": 1, "failure": None}),
+        (
+            CHANGED,
+            remember(replace(OLD, version=CHANGED.fingerprint, draining_since=NOW)),
+            {"state": "rolling", "proven": 0, "replicas": 1, "failure": None},
+        ),
+        (
+            replace(SPEC, former=replace(CHANGED, former=None), restoring=True),
+            remember(OLD, refused=REFUSED),
+            {
+                "state": "restoring",
+                "proven": 1,
+                "replicas": 1,
+                "failure": {"kind": "engine", "message": "It did not come up."},
+            },
+        ),
+        (
+            SPEC,
+            remember(OLD, refused=REFUSED),
+            {
+                "state": "given_up",
+                "proven": 1,
+                "replicas": 1,
+                "failure": {"kind": "engine", "message": "It did not come up."},
+            },
+        ),
+        (CHANGED, None, {"state": "rolling", "proven": 0, "replicas": 1, "failure": None}),
+    ],
+    ids=["begun", "proven", "one drains to be changed", "restoring", "given up", "not looked at yet"],
+)
+def test_how_a_change_fares_is_told(
+    spec: DeploymentSpec, memory: DeploymentMemory | None, expected: dict[str, Any]
+) -> None:
+    assert document(memory, spec)["deployments"][0]["rollout"] == expected
+
+
+def test_while_a_change_is_rolled_out_its_gpus_are_those_of_both_versions() -> None:
+    [told] = document(remember(OLD, NEW), CHANGED)["deployments"]
+    assert (told["phase"], told["gpus"]["requested"]) == ("ready", 4)
+    assert [replica["phase"] for replica in told["replicas"]] == ["ready", "ready"]
+
+
 @pytest.mark.parametrize(
     ("node", "detail"),
     [

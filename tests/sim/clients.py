@@ -72,10 +72,9 @@ class Clients:
 
     def _count(self) -> None:
         spec, answering = self.play.spec.deployments[0], len(self.play.serving())
+        fewest = self.floor if spec.surge else self.floor - 1
         if not spec.surge and len(self.sizes) > 1:
             fewest = 0  # replicas of another size may need the GPUs of several
-        else:
-            fewest = self.floor if spec.surge else self.floor - 1
         assert answering >= fewest, self.play.story([f"{answering} engines answer where {fewest} did all along"])
         if self.settled:
             self.floor, self.sizes = spec.shape.replicas, {spec.shape.gpus_per_replica}
