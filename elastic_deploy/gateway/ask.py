@@ -7,8 +7,11 @@ ids; whether it makes sense otherwise is the engine's to say.
 import json
 from dataclasses import dataclass
 
-from elastic_deploy.gateway import coverage
+from elastic_deploy.gateway import coverage, prefix
 from elastic_deploy.gateway.refusal import RefusalError, malformed
+
+GENERATING = coverage.PATHS | {"/v1/responses"}
+"""Paths whose answers are generated, so that a prompt's beginning may be in an engine's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class Ask:
     """One request for an engine. `content_type` is the client's own.
 
     `uncovered` says why a stream could not be continued at another engine, None if it could. A `told` one comes in the
-    chunks of /v1/completions or /v1/chat/completions.
+    chunks of /v1/completions or /v1/chat/completions. `prefix` tells prompts that begin equally.
     """
 
     path: str
@@ -25,6 +28,7 @@ class Ask:
     body: bytes
     content_type: str = "application/json"
     uncovered: str | None = "it is no stream of tokens"
+    prefix: tuple[int, ...] = ()
 
     @property
     def told(self) -> bool:
@@ -43,14 +47,14 @@ def parse_ask(path: str, body: bytes, content_type: str = "application/json") ->
     model = asked.get("model")
     if not isinstance(model, str) or not model:
         raise RefusalError(malformed("The body must name a model: GET /v1/models lists them.", "model"))
-    if asked.get("stream") is not True:
-        return Ask(path, model, False, body, content_type)
-    if path not in coverage.PATHS:
-        return Ask(path, model, True, body, content_type)
+    begins = prefix.blocks(model, asked) if path in GENERATING else ()
+    stream = asked.get("stream") is True
+    if not stream or path not in coverage.PATHS:
+        return Ask(path, model, stream, body, content_type, prefix=begins)
     uncovered = coverage.covered(path, asked)
     if uncovered is None:
         try:
             body = json.dumps(asked | {"return_token_ids": True}).encode()
         except RecursionError:
             uncovered = "it is nested too deeply"
-    return Ask(path, model, True, body, content_type, uncovered)
+    return Ask(path, model, True, body, content_type, uncovered, begins)

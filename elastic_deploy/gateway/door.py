@@ -13,6 +13,7 @@ from aiohttp.http import HttpVersion11
 from elastic_deploy.gateway import keys, paths, refusal
 from elastic_deploy.gateway.ask import parse_ask
 from elastic_deploy.gateway.balance import Load
+from elastic_deploy.gateway.engine_pages import EnginePages
 from elastic_deploy.gateway.files import Files
 from elastic_deploy.gateway.forward import Forwarder
 from elastic_deploy.gateway.hold import WaitingRoom
@@ -42,6 +43,7 @@ class Door:
         limits: ClientLimits,
         files: Files,
         forwarder: Forwarder,
+        pages: EnginePages,
         load: Load,
         room: WaitingRoom,
         metrics: Metrics,
@@ -50,6 +52,7 @@ class Door:
         self._limits = limits
         self._files = files
         self._forwarder = forwarder
+        self._pages = pages
         self._load = load
         self._room = room
         self._metrics = metrics
@@ -65,6 +68,8 @@ class Door:
         use = paths.use_of(path)
         if use in (Use.HEALTH, Use.READY, Use.METRICS):
             return self._probe(request, use)
+        if use is Use.ENGINE_METRICS:
+            return await self._engine_page(request, path)
         record = Record(request.remote or "", request.method[:16], path[:128])
         self.busy += 1
         try:
@@ -148,6 +153,16 @@ class Door:
             if card["id"] == model:
                 return _json(card)
         raise RefusalError(refusal.unknown_model(model))
+
+    async def _engine_page(self, request: web.BaseRequest, path: str) -> web.Response:
+        """An engine's own metrics, open like the gateway's."""
+        if request.method not in (methods := paths.methods_of(Use.ENGINE_METRICS)):
+            return error_response(refusal.wrong_method(request.method, methods))
+        try:
+            page = await self._pages.page(*paths.replica_of(path))
+        except RefusalError as refused:
+            return error_response(refused.refusal)
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
 
     def _probe(self, request: web.BaseRequest, use: Use) -> web.Response:
         """What machines ask. Without a key: a load balancer and Prometheus have none, and it tells no content."""

@@ -19,7 +19,8 @@ PERIOD = 0.2
 Signature = tuple[int, int, int] | None
 
 
-def _signature(path: Path) -> Signature:
+def signature(path: Path) -> Signature:
+    """What changes whenever the file does, None if it cannot be looked at."""
     try:
         seen = path.stat()
     except OSError:
@@ -35,12 +36,12 @@ class _KeyFile:
 
     def poll(self) -> bool:
         """Whether what it says may have changed."""
-        signature = _signature(self.path)
-        if signature == self.signature:
+        seen = signature(self.path)
+        if seen == self.signature:
             return False
-        self.signature = signature
+        self.signature = seen
         try:
-            self.text = self.path.read_text("utf-8", "surrogateescape") if signature else ""
+            self.text = self.path.read_text("utf-8", "surrogateescape") if seen else ""
         except OSError:
             self.signature, self.text = None, ""
         return True
@@ -95,10 +96,10 @@ class Files:
 
     def _poll_table(self) -> bool:
         path = self._directory / "routes.json"
-        signature = _signature(path)
-        if signature is None or signature == self._routes:
+        seen = signature(path)
+        if seen is None or seen == self._routes:
             return False
-        self._routes = signature
+        self._routes = seen
         try:
             table = load_table(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, BrokenTableError) as error:

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from elastic_deploy.gateway.ask import Ask
-from elastic_deploy.gateway.balance import Load
+from elastic_deploy.gateway.balance import Load, able, lost
 from elastic_deploy.gateway.client import Client
 from elastic_deploy.gateway.files import Files
 from elastic_deploy.gateway.hold import Guest, WaitingRoom
 from elastic_deploy.gateway.metrics import Metrics
 from elastic_deploy.gateway.record import Outcome, Record
 from elastic_deploy.gateway.refusal import (
-    RETRY_AFTER,
     RefusalError,
     engine_breaker,
     engine_broke,
     engine_silent,
+    expectation,
+    seconds_left,
     stream_broke,
     unavailable,
     unknown_model,
@@ -51,6 +52,12 @@ class _Attempt:
     avoid: set[EngineName]
     telling: Telling | None = None
     broken: int = 0
+    began: str = ""
+    """The version of the engine that began what is told."""
+
+    def version(self) -> str | None:
+        """What an engine must serve to go on, None if any will do because nothing was told."""
+        return self.began if self.telling is not None and self.telling.said else None
 
     def stuck(self) -> str | None:
         """Why another engine cannot take over, None if it can."""
@@ -89,6 +96,9 @@ class Forwarder:
             record.outcome = Outcome.BROKEN if client.told else Outcome.REFUSED
             await client.send(error_event(refused.refusal))
             return client.response
+        finally:
+            if attempt.telling is not None:
+                record.counted(attempt.telling.counted())
 
     async def _answered(self, attempt: _Attempt) -> web.StreamResponse:
         ask, record = attempt.ask, attempt.client.record
@@ -96,7 +106,10 @@ class Forwarder:
             route = self._files.table.route(ask.model) if self._files.table else None
             if route is None:
                 raise RefusalError(unknown_model(ask.model))
-            backend = self._load.choose(route.backends, attempt.avoid, time.monotonic())
+            version = attempt.guest.version = attempt.version()
+            if lost(route.backends, version):
+                raise RefusalError(stream_broke("the model was changed meanwhile"))
+            backend = self._load.choose(able(route.backends, version), attempt.avoid, time.monotonic(), ask.prefix)
             if backend is None:
                 await self._wait(attempt)
                 continue
@@ -136,6 +149,8 @@ class Forwarder:
         if telling is not None and attempt.broken:
             asker = Asker(self._engines, backend, key, ask.model, record.id)
             ask = await resume(telling, asker) if goes_on else telling.again()
+        if not goes_on:
+            attempt.began = backend.version
         async with self._engines.ask(backend, ask, key, record.id) as answer:
             record.continued += goes_on
             return await relay(attempt.client, answer, telling)
@@ -148,20 +163,20 @@ class Forwarder:
         if left > 0:
 
             async def reassure() -> None:
-                await attempt.client.reassure(self._reason(ask.model)[0])
+                await attempt.client.reassure(expectation(*self._reason(ask.model)))
 
             try:
-                reason, again = self._reason(ask.model)
-                if await self._room.wait(attempt.guest, left, reason, again, reassure if ask.stream else None):
+                reason, expected = self._reason(ask.model)
+                if await self._room.wait(attempt.guest, left, reason, expected, reassure if ask.stream else None):
                     return
             finally:
                 record.held += time.monotonic() - began
         raise RefusalError(engine_broke() if attempt.broken else unavailable(*self._reason(ask.model)))
 
-    def _reason(self, model: str) -> tuple[str, int]:
-        """Why there is no engine, and the seconds after which to ask again, as the table has them now."""
+    def _reason(self, model: str) -> tuple[str, int | None]:
+        """Why there is no engine, and the seconds until one is expected, as the table has them now."""
         table = self._files.table
         route = table.route(model) if table else None
         if table is None or route is None:
-            return "it has no route", RETRY_AFTER
-        return route.reason, table.retry_after.get(model, RETRY_AFTER)
+            return "it has no route", None
+        return route.reason, seconds_left(table.expected_at.get(model), time.time())

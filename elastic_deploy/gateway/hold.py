@@ -5,12 +5,14 @@ bytes and in time. A client that goes away is cancelled where it waits, and leav
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from elastic_deploy.gateway.refusal import RETRY_AFTER, RefusalError, closing, crowded
+from elastic_deploy.gateway.balance import able, lost
+from elastic_deploy.gateway.refusal import RefusalError, closing, crowded
 from elastic_deploy.gateway.settings import HoldLimits
 from elastic_deploy.gateway.table import RoutingTable
+from elastic_deploy.model.action import Backend
 from elastic_deploy.model.names import EngineName
 
 Reassure = Callable[[], Awaitable[None]]
@@ -18,12 +20,16 @@ Reassure = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True, eq=False)
 class Guest:
-    """One request. `ticket` orders guests by when they first came; `avoid` holds engines that cannot help it."""
+    """One request. `ticket` orders guests by when they first came; `avoid` holds engines that cannot help it.
+
+    `version` is what an engine must serve that goes on with a told answer; None: any will do.
+    """
 
     ticket: int
     model: str
     size: int
     avoid: Collection[EngineName] = ()
+    version: str | None = None
     called: asyncio.Future[None] = field(init=False)
     verdict: bool | RefusalError | None = None
 
@@ -52,19 +58,19 @@ class WaitingRoom:
         guest: Guest,
         seconds: float,
         reason: str,
-        again: int = RETRY_AFTER,
+        left: int | None = None,
         reassure: Reassure | None = None,
     ) -> bool:
         """Wait for at most `seconds`; whether there is an engine now. `reassure` is called now and then meanwhile.
 
-        `reason` and `again`, the seconds until an engine is expected, are for those who may not wait.
+        `reason` and `left`, the seconds until an engine is expected, are for those who may not wait.
 
         Raises RefusalError (503) where no more may wait, and when the gateway stops.
         """
         if self._closed:
             raise RefusalError(closing())
         if len(self._guests) >= self._limits.requests or self._size + guest.size > self._limits.size:
-            raise RefusalError(crowded(reason, again))
+            raise RefusalError(crowded(reason, left))
         loop = asyncio.get_running_loop()
         guest.verdict, guest.called = None, loop.create_future()
         # Bare timers: asyncio.timeout or asyncio.wait would take as much memory as the guest.
@@ -91,11 +97,10 @@ class WaitingRoom:
         return guest.verdict is True
 
     def wake(self, table: RoutingTable) -> None:
-        """Call everyone whom `table` can help (or whose model is gone from it), first come first."""
+        """Call everyone whom `table` can help (or whom nothing can help any more), first come first."""
         for guest in sorted(self._guests, key=lambda guest: guest.ticket):
             route = table.route(guest.model)
-            helps = route is None or any(backend.engine not in guest.avoid for backend in route.backends)
-            if helps:
+            if route is None or _concerns(route.backends, guest):
                 _call(guest, True)
 
     def close(self) -> None:
@@ -103,6 +108,12 @@ class WaitingRoom:
         self._closed = True
         for guest in self._guests:
             _call(guest, RefusalError(closing()))
+
+
+def _concerns(backends: Sequence[Backend], guest: Guest) -> bool:
+    """Whether one of them can help the guest, or all together show that none ever will."""
+    helps = any(backend.engine not in guest.avoid for backend in able(backends, guest.version))
+    return helps or lost(backends, guest.version)
 
 
 def _call(guest: Guest, verdict: bool | RefusalError | None) -> None:

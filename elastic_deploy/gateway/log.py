@@ -37,6 +37,9 @@ class Log:
             "response_bytes": record.response_size,
             "held_seconds": round(record.held, 4),
             "first_byte_seconds": round(record.first_byte, 4) if record.first_byte is not None else None,
+            "first_token_seconds": round(record.first_token, 4) if record.first_token is not None else None,
+            "prompt_tokens": record.prompt_tokens,
+            "generated_tokens": record.generated_tokens,
             "seconds": round(record.seconds, 4),
         }
         self._write({name: value for name, value in line.items() if value not in ("", None)})

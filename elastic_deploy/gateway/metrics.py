@@ -3,8 +3,11 @@
 `door` counts a request at its end; gauges are read from their owners when somebody looks.
 """
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from elastic_deploy.gateway.ask import GENERATING
 from elastic_deploy.gateway.balance import Load
 from elastic_deploy.gateway.hold import WaitingRoom
 from elastic_deploy.gateway.record import Outcome, Record
@@ -37,6 +40,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._first_token = Histogram(
+            f"{_PREFIX}_first_token_seconds",
+            "From a request's headers to the first token that its client was told; of a whole answer, to all of it.",
+            (*replica, "answer"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._prompt = self._counter("prompt_tokens", "Tokens of prompts that were answered.", replica)
+        self._generated = self._counter("generated_tokens", "Tokens of answers that clients were told.", replica)
+        self._uncounted = self._counter("uncounted", "Generated answers whose tokens nobody counted.", replica)
+        self._connections = self._gauge("connections", "Connections of clients that are open.", ())
+        self._connections_refused = self._counter("connections_refused", "Connections over the bound.", ())
         self._outstanding = self._gauge("outstanding", "Requests that an engine works on.", replica)
         self._waiting = self._gauge("waiting", "Requests that wait for an engine.", ("deployment",))
         self._backends = self._gauge("backends", "Engines in the routing table.", ("deployment",))
@@ -47,6 +62,14 @@ class Metrics:
 
     def _gauge(self, name: str, says: str, labels: tuple[str, ...]) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", says, labels, registry=self._registry)
+
+    def connection_refused(self) -> None:
+        """A connection was over the bound."""
+        self._connections_refused.inc()
+
+    def count_connections(self, count: Callable[[], int]) -> None:
+        """`count` says how many connections are open, whenever somebody looks."""
+        self._connections.set_function(count)
 
     def trouble(self, engine: EngineName, kind: str) -> None:
         """An engine did not answer: it refused, broke, or was silent."""
@@ -67,6 +90,17 @@ class Metrics:
         if record.engine and record.first_byte is not None:
             self._first_byte.labels(record.deployment, replica).observe(record.first_byte)
             self._sent.labels(record.deployment, replica).inc(record.response_size)
+            self._count_tokens(record, replica)
+
+    def _count_tokens(self, record: Record, replica: str) -> None:
+        if record.first_token is not None:
+            answer = "stream" if record.stream else "whole"
+            self._first_token.labels(record.deployment, replica, answer).observe(record.first_token)
+        if record.prompt_tokens is not None:
+            self._prompt.labels(record.deployment, replica).inc(record.prompt_tokens)
+            self._generated.labels(record.deployment, replica).inc(record.generated_tokens or 0)
+        elif record.status == 200 and record.path in GENERATING:
+            self._uncounted.labels(record.deployment, replica).inc()
 
     def page(self, table: RoutingTable | None, load: Load, room: WaitingRoom) -> bytes:
         """What Prometheus reads."""

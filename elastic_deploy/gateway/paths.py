@@ -4,6 +4,7 @@ Read by `door`. vLLM guards only some of its paths with a key, and its administr
 load_lora_adapter, collective_rpc ...) share the server with the API: none of them may ever be reached from outside.
 """
 
+import re
 from enum import Enum, auto
 
 
@@ -15,6 +16,7 @@ class Use(Enum):
     HEALTH = auto()
     READY = auto()
     METRICS = auto()
+    ENGINE_METRICS = auto()
 
 
 FORWARDED = frozenset(
@@ -32,6 +34,7 @@ and those whose body is a form (audio), until somebody needs them."""
 
 _OWN = {"/v1/models": Use.MODELS, "/health": Use.HEALTH, "/ready": Use.READY, "/metrics": Use.METRICS}
 _MODEL = "/v1/models/"
+_ENGINE_METRICS = re.compile(r"/metrics/([A-Za-z0-9_-]{1,128})/([A-Za-z0-9_-]{1,128})")
 
 
 def use_of(path: str) -> Use | None:
@@ -40,12 +43,20 @@ def use_of(path: str) -> Use | None:
         return Use.FORWARD
     if path.startswith(_MODEL) and len(path) > len(_MODEL):
         return Use.MODELS
+    if _ENGINE_METRICS.fullmatch(path):
+        return Use.ENGINE_METRICS
     return _OWN.get(path)
 
 
 def model_of(path: str) -> str:
     """The model that a path below `/v1/models/` names, "" for the list itself."""
     return path[len(_MODEL) :]
+
+
+def replica_of(path: str) -> tuple[str, str]:
+    """The deployment and the replica whose engine's metrics a path names."""
+    match = _ENGINE_METRICS.fullmatch(path)
+    return (match[1], match[2]) if match else ("", "")
 
 
 def methods_of(use: Use) -> tuple[str, ...]:

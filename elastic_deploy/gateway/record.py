@@ -24,7 +24,8 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class Record:
-    """One request. `held`, `first_byte` and `seconds` are seconds, the last two since `began` (monotonic).
+    """One request. `held`, `first_byte`, `first_token` and `seconds` are seconds, all but `held` since `began`
+    (monotonic). Tokens are those of the answer that the client was told, None where nobody counted them.
 
     `id` is the gateway's own: it goes to the engine and back to the client as X-Request-Id. A client's own id is not
     passed on, since two requests of one id would be one to the engine.
@@ -47,6 +48,9 @@ class Record:
     response_size: int = 0
     held: float = 0.0
     first_byte: float | None = None
+    first_token: float | None = None
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
     seconds: float = 0.0
 
     def sent(self, size: int) -> None:
@@ -54,6 +58,16 @@ class Record:
         if self.first_byte is None:
             self.first_byte = time.monotonic() - self.began
         self.response_size += size
+
+    def told_token(self) -> None:
+        """The client has been told something that was generated."""
+        if self.first_token is None:
+            self.first_token = time.monotonic() - self.began
+
+    def counted(self, tokens: tuple[int, int] | None) -> None:
+        """The tokens of prompt and answer, None if they are not known."""
+        if tokens is not None:
+            self.prompt_tokens, self.generated_tokens = tokens
 
     def end(self) -> None:
         """The request is over."""

@@ -5,6 +5,7 @@ on as they are.
 """
 
 import json
+import math
 from dataclasses import dataclass
 
 from elastic_deploy.model.duration import format_duration
@@ -12,6 +13,8 @@ from elastic_deploy.model.duration import format_duration
 RETRY_AFTER = 5
 """Seconds after which a client may ask again. OpenAI's clients obey up to 60; a recovery takes tens of seconds, and
 a client that asks early is held."""
+LONGEST_WAIT = 86_400
+"""Seconds beyond which nobody would believe a Retry-After."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,18 @@ def unknown_model(model: str) -> Refusal:
     return _of_client(404, "model_not_found", message, "model")
 
 
+def unknown_engine(deployment: str, replica: str) -> Refusal:
+    """No such replica is behind the door."""
+    return _of_client(404, "engine_not_found", f"No engine of replica {replica!r} of {deployment!r} serves now.")
+
+
+def engine_page_failed(why: str, *, answered: bool) -> Refusal:
+    """An engine did not tell its metrics: it answered something else, or nothing."""
+    if answered:
+        return _of_server(502, "engine_failed", f"The engine did not tell its metrics: {why[:128]}.")
+    return _of_server(503, "engine_silent", "The engine did not answer.", again=RETRY_AFTER)
+
+
 def malformed(message: str, param: str | None = None) -> Refusal:
     """The request cannot be understood."""
     return _of_client(400, "invalid_request", message, param)
@@ -99,15 +114,27 @@ def slow_body(limit: float) -> Refusal:
     return _of_client(408, "request_too_slow", f"The body did not arrive within {format_duration(limit)}.")
 
 
-def unavailable(reason: str, again: int = RETRY_AFTER) -> Refusal:
-    """The model has no engine now. `reason` is the route's own sentence, `again` the seconds until one is expected."""
-    return _of_server(503, "model_unavailable", f"No engine can take the request now: {reason}.", again=again)
+def seconds_left(expected_at: float | None, now: float) -> int | None:
+    """Whole seconds from `now` until a model is expected, None where nobody can tell or the time has passed."""
+    left = 0.0 if expected_at is None else expected_at - now
+    return math.ceil(left) if 0 < left <= LONGEST_WAIT else None
 
 
-def crowded(reason: str, again: int = RETRY_AFTER) -> Refusal:
+def expectation(reason: str, left: int | None) -> str:
+    """`reason`, a route's own sentence, and when its model is expected, if `left`, the seconds until then, is known."""
+    return reason if left is None else f"{reason}, expected in about {format_duration(left)}"
+
+
+def unavailable(reason: str, left: int | None = None) -> Refusal:
+    """The model has no engine now, for `reason`; `left` is the seconds until one is expected."""
+    message = f"No engine can take the request now: {expectation(reason, left)}."
+    return _of_server(503, "model_unavailable", message, again=left or RETRY_AFTER)
+
+
+def crowded(reason: str, left: int | None = None) -> Refusal:
     """The model has no engine now, and as many requests wait for one as may."""
-    message = f"No engine can take the request now, and too many wait already: {reason}."
-    return _of_server(503, "model_unavailable", message, again=again)
+    message = f"No engine can take the request now, and too many wait already: {expectation(reason, left)}."
+    return _of_server(503, "model_unavailable", message, again=left or RETRY_AFTER)
 
 
 def closing() -> Refusal:
@@ -139,6 +166,12 @@ def stream_broke(why_final: str) -> Refusal:
     """The engine ended in the middle of its answer, which `why_final` keeps from going on; a stream's last event."""
     message = f"The engine ended in the middle of this answer, and it cannot be continued: {why_final}."
     return _of_server(502, "engine_broke", message)
+
+
+def too_many_connections() -> Refusal:
+    """As many connections are open as may be."""
+    message = "The gateway has as many connections as it may: use one for several requests, or come again."
+    return _of_server(503, "too_many_connections", message, again=RETRY_AFTER)
 
 
 def own_fault() -> Refusal:

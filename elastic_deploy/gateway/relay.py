@@ -10,11 +10,12 @@ import aiohttp
 from aiohttp import web
 
 from elastic_deploy.gateway.client import PASSED_HEADERS, Client
-from elastic_deploy.gateway.record import Outcome
+from elastic_deploy.gateway.record import Outcome, Record
 from elastic_deploy.gateway.refusal import RefusalError, engine_failed, stream_broke
 from elastic_deploy.gateway.sse import LONGEST_CHUNK, WholeEvents, data_event, is_event_stream
 from elastic_deploy.gateway.telling import Telling
 from elastic_deploy.gateway.upstream import EngineBrokeError, EngineTroubleError, engine_errors
+from elastic_deploy.gateway.usage import of_answer
 
 WHOLE = 1024 * 1024
 """Bytes up to which an answer of known length is read whole before it is sent: one write, and one that can still be
@@ -40,10 +41,18 @@ async def relay(client: Client, answer: aiohttp.ClientResponse, telling: Telling
     if answer.content_length is not None and answer.content_length <= WHOLE:
         body = await _whole(answer)
         client.record.sent(len(body))
+        if answer.status == 200:
+            _count(client.record, of_answer(body))
         headers["X-Request-Id"] = client.record.id
         return web.Response(status=answer.status, body=body, headers=headers)
     client.head(answer.status, headers)
     return await (_events(client, answer, telling) if streams else _bytes(client, answer))
+
+
+def _count(record: Record, tokens: tuple[int, int] | None) -> None:
+    record.counted(tokens)
+    if tokens is not None and tokens[1]:
+        record.told_token()
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:
@@ -85,6 +94,8 @@ async def _events(client: Client, answer: aiohttp.ClientResponse, telling: Telli
                 told = telling.tell(told)
             if told:
                 await client.send(told)
+                if telling is not None and telling.said and not telling.failed:
+                    client.record.told_token()
             if died or (telling is not None and telling.aborted):
                 raise EngineBrokeError("its server says that the engine has ended, or is ending")
             if telling is not None and telling.stopped_here:

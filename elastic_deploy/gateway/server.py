@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import ssl
 import time
 from typing import Self
 
@@ -16,19 +17,20 @@ from aiohttp import web
 from elastic_deploy.gateway import files
 from elastic_deploy.gateway.balance import Load
 from elastic_deploy.gateway.door import Door
+from elastic_deploy.gateway.engine_pages import EnginePages
 from elastic_deploy.gateway.files import Files
 from elastic_deploy.gateway.forward import Forwarder
 from elastic_deploy.gateway.hold import WaitingRoom
+from elastic_deploy.gateway.listen import Listener
 from elastic_deploy.gateway.log import Log
 from elastic_deploy.gateway.metrics import Metrics
 from elastic_deploy.gateway.protocol import DoorServer
 from elastic_deploy.gateway.settings import Settings
+from elastic_deploy.gateway.tls import Certificate
 from elastic_deploy.gateway.upstream import Engines
 from elastic_deploy.model.errors import InvalidConfigError
 from elastic_deploy.model.home import write_private
 
-BACKLOG = 1024
-"""Connections that may wait to be accepted: a thousand clients that come at once."""
 LAST_MOMENT = 1.0
 """Seconds for connections that are still busy after the drain."""
 DRAIN_STEP = 0.05
@@ -46,6 +48,7 @@ class Gateway:
         self._metrics = Metrics()
         self._announcement = settings.directory / "gateway.json"
         self._port = settings.port
+        self._certificate: Certificate | None = None
 
     @property
     def port(self) -> int:
@@ -53,23 +56,27 @@ class Gateway:
         return self._port
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises InvalidConfigError if the address cannot be had."""
+        """Listen. Raises InvalidConfigError if the address cannot be had, or the certificate cannot be used."""
+        self._certificate = Certificate(self._settings.tls, self._log) if self._settings.tls else None
         self._files.poll()
         self._engines = Engines(self._settings.engine)
         forwarder = Forwarder(self._settings, self._files, self._engines, self._load, self._room, self._metrics)
+        pages = EnginePages(self._engines, self._files)
         self._door = Door(
-            self._settings.client, self._files, forwarder, self._load, self._room, self._metrics, self._log
+            self._settings.client, self._files, forwarder, pages, self._load, self._room, self._metrics, self._log
         )
         self._server = DoorServer(self._door.handle, self._log, self._settings.client)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=LAST_MOMENT)
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=BACKLOG)
+        most = self._settings.client.connections
+        self._listener = Listener(self._server, most, self._context, self._metrics, self._log)
+        self._metrics.count_connections(lambda: self._listener.open)
         try:
-            await self._site.start()
+            await self._listener.start(self._settings.host, self._settings.port)
         except OSError as error:
             await self._close()
             raise InvalidConfigError(self._why_not(error)) from error
-        self._port = self._site.port
+        self._port = self._listener.port
         self._announce()
         return self
 
@@ -77,7 +84,7 @@ class Gateway:
         """Take no more, finish what is being streamed within the drain's limit, and end."""
         self._log.event("stopping", busy=self._door.busy)
         self._room.close()
-        await self._site.stop()
+        await self._listener.stop()
         # Connections that are idle end now; the others after the answer that they are in.
         self._server.pre_shutdown()
         deadline = time.monotonic() + self._settings.drain
@@ -93,8 +100,14 @@ class Gateway:
         """Follow the files for ever."""
         while True:
             if self._files.poll() and self._files.table:
+                self._load.keep({backend.engine for backend in self._files.table.backends})
                 self._room.wake(self._files.table)
+            if self._certificate is not None:
+                self._certificate.poll()
             await asyncio.sleep(files.PERIOD)
+
+    def _context(self) -> ssl.SSLContext | None:
+        return self._certificate.context if self._certificate is not None else None
 
     async def _close(self) -> None:
         await self._runner.cleanup()
@@ -105,6 +118,7 @@ class Gateway:
             "pid": os.getpid(),
             "host": self._settings.host,
             "port": self._port,
+            "tls": self._certificate is not None,
             "started_at": time.time(),
         }
         write_private(self._announcement, json.dumps(where) + "\n")

@@ -4,7 +4,6 @@ Written by the supervisor, read by `files`. Pure.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from elastic_deploy.model.names import EngineName
 
 _DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 """Deployments name key files: nothing that could climb out of their directory, or end in `.engine`."""
-LONGEST_WAIT = 86_400
-"""Seconds beyond which nobody would believe a Retry-After."""
+LATEST = 1e11
+"""A time so far away, in seconds since the epoch, that it is none: it may be milliseconds."""
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+")
 
 
@@ -28,11 +27,12 @@ class BrokenTableError(ValueError):
 class RoutingTable:
     """Where requests go. If two entries have one model, the first has it.
 
-    `retry_after` has the seconds until a model is expected to be served again, where the supervisor can tell.
+    `expected_at` has the time, in seconds since the epoch, at which a model is expected to be served again, where the
+    supervisor can tell.
     """
 
     entries: tuple[RouteEntry, ...] = ()
-    retry_after: Mapping[str, int] = field(default_factory=dict)
+    expected_at: Mapping[str, float] = field(default_factory=dict)
     _by_model: dict[str, RouteEntry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -60,8 +60,11 @@ def dump_table(table: RoutingTable) -> str:
             "model": entry.model,
             "deployment": entry.deployment,
             "reason": entry.reason,
-            "backends": [{"engine": str(each.engine), "address": each.address} for each in entry.backends],
-            **({"retry_after": table.retry_after[entry.model]} if entry.model in table.retry_after else {}),
+            "backends": [
+                {"engine": str(each.engine), "address": each.address, "version": each.version}
+                for each in entry.backends
+            ],
+            **({"expected_at": table.expected_at[entry.model]} if entry.model in table.expected_at else {}),
         }
         for entry in table.entries
     ]
@@ -79,7 +82,7 @@ def load_table(text: str) -> RoutingTable:
         raise BrokenTableError(f"it is not JSON: {error}") from error
     entries = _field(document, "the table", "entries", list)
     return RoutingTable(
-        tuple(_entry(each, f"entries[{index}]") for index, each in enumerate(entries)), _retry_after(entries)
+        tuple(_entry(each, f"entries[{index}]") for index, each in enumerate(entries)), _expected_at(entries)
     )
 
 
@@ -92,13 +95,13 @@ def _field(document: Any, where: str, name: str, kind: type) -> Any:
     return value
 
 
-def _retry_after(entries: list[dict[str, Any]]) -> dict[str, int]:
+def _expected_at(entries: list[dict[str, Any]]) -> dict[str, float]:
     """Optional, and a guess at best: one that makes no sense is passed over."""
-    guesses = {entry["model"]: entry.get("retry_after") for entry in reversed(entries)}
+    guesses = {entry["model"]: entry.get("expected_at") for entry in reversed(entries)}
     return {
-        model: math.ceil(guess)
+        model: float(guess)
         for model, guess in guesses.items()
-        if isinstance(guess, (int, float)) and not isinstance(guess, bool) and 0 < guess <= LONGEST_WAIT
+        if isinstance(guess, (int, float)) and not isinstance(guess, bool) and 0 < guess < LATEST
     }
 
 
@@ -122,4 +125,7 @@ def _backend(document: Any, where: str) -> Backend:
     address = _field(document, where, "address", str).rstrip("/")
     if not _ADDRESS.fullmatch(address):
         raise BrokenTableError(f"{where}.address is no base URL")
-    return Backend(engine, address)
+    version = document.get("version", "")
+    if not isinstance(version, str):
+        raise BrokenTableError(f"{where}.version is not a str")
+    return Backend(engine, address, version)

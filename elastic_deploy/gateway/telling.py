@@ -18,6 +18,7 @@ from elastic_deploy.gateway.chunks import Chunk
 from elastic_deploy.gateway.coverage import hides_stops, stop_strings
 from elastic_deploy.gateway.sse import END, data_event
 from elastic_deploy.gateway.stops import StopStrings
+from elastic_deploy.gateway.usage import of_usage
 
 _DATA = b"data: "
 _IDENTITY = ("id", "created", "model")
@@ -28,7 +29,7 @@ class Telling:
 
     `uncovered` says why it cannot be continued, None while it can. `said`: the client has seen something of it beyond
     its opening; until then it can be another answer. `ended`: its last event is told; with `stopped_here` the engine
-    does not know it. `aborted`: the engine gave it up, because it is being ended itself.
+    does not know it. `aborted`: the engine gave it up, because it is being ended itself. `failed`: it told of an error.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -39,6 +40,8 @@ class Telling:
         self.ended = False
         self.stopped_here = False
         self.aborted = False
+        self.failed = False
+        self._usage: Any = None
         self._identity: Chunk = {}
         self._opened: set[int] = set()
         self._finished = False
@@ -61,6 +64,12 @@ class Telling:
             if event:
                 told += self._event(event)
         return b"".join(told)
+
+    def counted(self) -> tuple[int, int] | None:
+        """The tokens of the prompt and of what is told, None where neither they nor a usage came with it."""
+        if self._tokens_are_ours and self._prompt:
+            return len(self._prompt), len(self._tokens)
+        return of_usage(self._usage)
 
     @property
     def complete(self) -> bool:
@@ -145,12 +154,22 @@ class Telling:
             return [event, b"\n\n"]
         if not isinstance(chunk, dict) or not isinstance(chunk.get("choices"), list):
             # An error of the engine's own is the client's to read; whether anything follows is the engine's matter.
-            self.said = True
+            self.said = self.failed = True
             self.uncovered = "the engine told of an error"
             return [event, b"\n\n"]
+        try:
+            return self._chunk(chunk)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+            # No chunk of vLLM's: the client may make something of it, and nobody can go on after it.
+            self.said = True
+            self.uncovered = "the engine told what is no chunk of an answer"
+            return [event, b"\n\n"]
+
+    def _chunk(self, chunk: Chunk) -> list[bytes]:
         if any(choice.get("finish_reason") == "abort" for choice in chunk["choices"]):
             self.aborted = True
             return []
+        self._usage = chunk.get("usage") or self._usage
         self._identity = self._identity or {name: chunk[name] for name in _IDENTITY if name in chunk}
         chunk |= self._identity
         told = self._noted(chunk) if self._tokens_are_ours else self._passed(chunk)

@@ -3,6 +3,7 @@
 Used by `forward` and `relay`. Knows nothing of clients: it never sees their headers or keys.
 """
 
+import asyncio
 import io
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -106,6 +107,27 @@ class Engines:
         finally:
             # Closes the connection unless the answer was read to its end: the sign on which vLLM stops generating.
             answer.close()
+
+    async def read(self, backend: Backend, path: str, key: str, most: int, seconds: float) -> bytes:
+        """What the engine has at `path`, whole. Raises EngineTroubleError, also where it is over `most` bytes."""
+        body = bytearray()
+        with engine_errors():
+            async with (
+                asyncio.timeout(seconds),
+                self._session.get(
+                    _url(backend.address, path),
+                    headers={"Authorization": f"Bearer {key}"} if key else {},
+                    skip_auto_headers=_SKIPPED,
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                if answer.status != 200:
+                    raise EngineBrokeError(f"it answered {answer.status}")
+                async for piece in answer.content.iter_any():
+                    body += piece
+                    if len(body) > most:
+                        raise EngineBrokeError(f"it answered with more than {most} bytes")
+        return bytes(body)
 
 
 @lru_cache(maxsize=1024)

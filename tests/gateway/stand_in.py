@@ -117,12 +117,13 @@ class StandIn:
     address: str = ""
     seen: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
     step: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    version: str = ""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def backend(self) -> Backend:
-        return Backend(self.name, self.address)
+        return Backend(self.name, self.address, self.version)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append((request.path, request.headers, await request.read()))
@@ -136,10 +137,14 @@ class StandIn:
 
 @contextlib.asynccontextmanager
 async def engine(
-    behaviour: Behaviour = answer, replica: str = "r0", generation: int = 1, deployment: str = "tiny"
+    behaviour: Behaviour = answer,
+    replica: str = "r0",
+    generation: int = 1,
+    deployment: str = "tiny",
+    version: str = "",
 ) -> AsyncIterator[StandIn]:
     """A stand-in engine that listens."""
-    made = StandIn(EngineName(deployment, replica, generation), behaviour)
+    made = StandIn(EngineName(deployment, replica, generation), behaviour, version=version)
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", made.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)

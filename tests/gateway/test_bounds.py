@@ -63,6 +63,22 @@ def test_a_small_body_that_unpacks_into_a_large_one_is_refused(tmp_path: Path) -
     run(story())
 
 
+def test_the_unread_rest_of_a_refused_body_may_be_anything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with front(Settings(tmp_path, port=0), route()) as door:
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.gateway.port)
+            writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n")
+            writer.write(b"Content-Length: 30\r\n\r\n" + b"x" * 10)
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 401")
+            writer.write(b"x" * 20)
+            await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            assert "internal_error" not in door.logged.getvalue()
+
+    run(story())
+    assert not caplog.records
+
+
 def test_a_body_that_comes_too_slowly_is_a_408(tmp_path: Path) -> None:
     async def story() -> None:
         settings = Settings(tmp_path, port=0, client=ClientLimits(body_time=0.3))

@@ -152,5 +152,6 @@ def test_a_deep_body_is_an_ask_or_a_mistake() -> None:
 
 
 def test_the_documentation_has_the_same_table() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", DOCUMENT.read_text(), re.MULTILINE)
+    section = DOCUMENT.read_text().partition("## What cannot be continued")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", section, re.MULTILINE)
     assert dict(rows) == {name: why for name, (_, why) in NOT_COVERED.items()}

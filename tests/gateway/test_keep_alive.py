@@ -3,12 +3,15 @@
 import asyncio
 import io
 import json
+import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from elastic_deploy.gateway.log import Log
+from elastic_deploy.gateway.refusal import seconds_left
 from elastic_deploy.gateway.server import Gateway
 from elastic_deploy.gateway.settings import HoldLimits, Settings
 from elastic_deploy.gateway.table import RoutingTable, dump_table, load_table
@@ -122,20 +125,47 @@ def test_a_gateway_that_stops_tells_streams_that_wait(tmp_path: Path) -> None:
 
 def test_a_refusal_tells_when_the_supervisor_expects_an_engine(tmp_path: Path) -> None:
     async def story() -> None:
-        table = RoutingTable((route(),), {"tiny": 42})
+        table = RoutingTable((route(),), {"tiny": time.time() + 40})
         settings = Settings(tmp_path, port=0, hold=HoldLimits(seconds=0))
         async with front(settings, route()) as door:
             write_private(tmp_path / "routes.json", dump_table(table))
             await asyncio.sleep(0.5)
             async with door.post(ASK) as response:
-                assert (response.status, response.headers["Retry-After"]) == (503, "42")
+                assert response.status == 503
+                left = int(response.headers["Retry-After"])
+                assert 10 < left <= 40
+                said = f"tiny is recovering, expected in about {left}s."
+                assert said in (await response.json())["error"]["message"]
 
     run(story())
 
 
-def test_a_guess_that_makes_no_sense_is_passed_over() -> None:
-    for guess in ("soon", None, True, -1, 0, float("nan"), float("inf"), 10**9, [1]):
-        entry = {"model": "m", "deployment": "d", "reason": "", "backends": [], "retry_after": guess}
-        assert load_table(json.dumps({"entries": [entry]})).retry_after == {}
-    entry["retry_after"] = 41.2
-    assert load_table(json.dumps({"entries": [entry]})).retry_after == {"m": 42}
+def test_a_held_stream_is_told_when_its_model_is_expected(tmp_path: Path) -> None:
+    async def story() -> None:
+        table = RoutingTable((route(),), {"tiny": time.time() + 40})
+        async with front(quick(tmp_path), route()) as door:
+            write_private(tmp_path / "routes.json", dump_table(table))
+            await asyncio.sleep(0.5)
+            async with door.post(ASK) as response:
+                assert b"recovering, expected in about " in await response.content.readuntil(b"\n\n")
+
+    run(story())
+
+
+@pytest.mark.parametrize("guess", ["soon", None, True, -1, 0, float("nan"), float("inf"), 10**12, [1]])
+def test_a_guess_that_makes_no_sense_is_passed_over(guess: object) -> None:
+    entry = {"model": "m", "deployment": "d", "reason": "", "backends": [], "expected_at": guess}
+    assert load_table(json.dumps({"entries": [entry]})).expected_at == {}
+
+
+def test_an_expectation_comes_back_from_disk() -> None:
+    table = RoutingTable((route(),), {"tiny": 1_700_000_041.5})
+    assert load_table(dump_table(table)) == table
+
+
+@pytest.mark.parametrize(
+    ("expected_at", "left"),
+    [(None, None), (100.0, None), (99.0, None), (100.2, 1), (140.0, 40), (139.1, 40), (100.0 + 90_000, None)],
+)
+def test_what_is_left_is_told_in_whole_seconds(expected_at: float | None, left: int | None) -> None:
+    assert seconds_left(expected_at, 100.0) == left

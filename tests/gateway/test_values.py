@@ -1,6 +1,7 @@
 """The pure parts of the gateway, as values."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from elastic_deploy.gateway import refusal
 from elastic_deploy.gateway.ask import Ask, parse_ask
 from elastic_deploy.gateway.balance import SHUN, Load, choose
+from elastic_deploy.gateway.hold import WaitingRoom
 from elastic_deploy.gateway.keys import bearer, digests, opened
+from elastic_deploy.gateway.metrics import Metrics
 from elastic_deploy.gateway.paths import Use, methods_of, model_of, use_of
 from elastic_deploy.gateway.refusal import RefusalError
-from elastic_deploy.gateway.settings import Settings, parse_arguments
+from elastic_deploy.gateway.settings import ClientLimits, HoldLimits, Settings, TlsFiles, parse_arguments
 from elastic_deploy.gateway.sse import LONGEST, WholeEvents, error_event, is_event_stream
 from elastic_deploy.gateway.table import BrokenTableError, RoutingTable, dump_table, load_table
 from elastic_deploy.model.action import Backend, RouteEntry
@@ -27,13 +30,25 @@ def test_a_table_comes_back_from_disk_as_it_was() -> None:
     assert load_table(dump_table(TABLE)) == TABLE
 
 
+def test_a_backend_without_a_version_has_the_empty_one() -> None:
+    document = json.loads(dump_table(TABLE))
+    del document["entries"][0]["backends"][0]["version"]
+    assert load_table(json.dumps(document)) == TABLE
+
+
+def test_a_version_comes_back_from_disk() -> None:
+    backend = Backend(R0.engine, R0.address, "b3a1")
+    table = RoutingTable((RouteEntry("tiny", "tiny", (backend,), ""),))
+    assert load_table(dump_table(table)).backends == (backend,)
+
+
 def test_the_first_of_two_entries_with_one_model_has_it() -> None:
     first, second = RouteEntry("m", "a", (), ""), RouteEntry("m", "b", (), "")
     assert RoutingTable((first, second)).route("m") is first
 
 
 def _broken(**changes: object) -> str:
-    backend: dict[str, object] = {"engine": "engine/tiny/r0/g2", "address": "http://127.0.0.1:1"}
+    backend: dict[str, object] = {"engine": "engine/tiny/r0/g2", "address": "http://127.0.0.1:1", "version": "a"}
     entry: dict[str, object] = {"model": "tiny", "deployment": "tiny", "reason": "", "backends": [backend]}
     for name, value in changes.items():
         (backend if name in backend else entry)[name] = value
@@ -55,6 +70,7 @@ def _broken(**changes: object) -> str:
         (_broken(engine="tiny"), "entries[0].backends[0].engine"),
         (_broken(address="file:///etc/passwd"), "entries[0].backends[0].address"),
         (_broken(address="http://a/b?c"), "entries[0].backends[0].address"),
+        (_broken(version=1), "entries[0].backends[0].version"),
     ],
 )
 def test_a_broken_table_is_refused_with_the_place(text: str, says: str) -> None:
@@ -231,6 +247,32 @@ def test_flags_become_settings_and_zero_holds_nothing() -> None:
     settings = parse_arguments(line.split())
     assert (settings.directory, settings.host, settings.port) == (Path("d"), "0.0.0.0", 0)
     assert (settings.hold.seconds, settings.hold.requests, settings.drain, settings.client.body) == (0, 9, 120, 10)
+
+
+def test_every_limit_of_a_client_has_a_flag() -> None:
+    line = "--dir d --max-connections 9 --client-headers-timeout 1s --client-idle-timeout 2s --client-body-timeout 3s"
+    more = "--client-stall-timeout 4s --max-body-bytes 5 --tls-cert c --tls-key k"
+    settings = parse_arguments(f"{line} {more}".split())
+    assert settings.client == ClientLimits(body=5, body_time=3, idle=2, headers=1, connections=9, stall=4)
+    assert settings.tls == TlsFiles(Path("c"), Path("k"))
+
+
+def test_the_page_has_every_limit_with_its_default_and_every_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    flags = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    limits = dict(re.findall(r"^\| `(--[a-z-]+)` \| (.+?) \|", page, re.MULTILINE))
+    assert flags - limits.keys() == {"--dir", "--host", "--port", "--tls-cert", "--tls-key"}
+    line = [part for flag, default in limits.items() for part in (flag, default.replace(" ", ""))]
+    line[line.index("1m15s")] = "75s"
+    assert parse_arguments(["--dir", "d", *line]) == Settings(Path("d"))
+    told = Metrics().page(None, Load(), WaitingRoom(HoldLimits())).decode()
+    names = set(re.findall(r"^# TYPE elastic_deploy_gateway_(\w+) ", told, re.MULTILINE))
+    table = page.partition("## Metrics")[2]
+    assert {name for name in names if not name.endswith("_created")} == set(
+        re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    )
 
 
 def test_without_flags_the_settings_are_the_defaults() -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -103,8 +104,16 @@ def test_one_that_was_killed_is_started_again(keeper: Keeper) -> None:
     port = free_port()
     keeper.keep(port, lambda: keeper.announced)
     [process] = gateways(keeper.directory)
+    killed_at = time.time()
     process.kill()
     keeper.keep(port, lambda: keeper.announced["pid"] != process.pid)
+    [next_one] = gateways(keeper.directory)
+    started_after = next_one.create_time() - killed_at
+    print(f"started {started_after:.1f} s after the kill, listens {time.time() - killed_at:.1f} s after it")
+    assert started_after < 5 * RESTART_PERIOD
+    assert keeper.announced["port"] == port
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=LIMIT) as answer:
+        assert answer.status == 200
 
 
 def test_one_that_cannot_listen_is_tried_again_until_it_can(keeper: Keeper) -> None:
