@@ -167,6 +167,12 @@ RULES: tuple[Rule, ...] = (
         "a node of the gang refuses connections: Ray's verdict comes before a new start",
     ),
     Rule(
+        Condition.EXHAUSTED,
+        False,
+        lambda f: f.memory.refused and not f.others_serve,
+        "an engine that refuses its arguments will refuse them again",
+    ),
+    Rule(
         Condition.BACKING_OFF,
         False,
         lambda f: f.now < f.memory.retry_at,

@@ -51,7 +51,14 @@ def replace_by_user(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     if (draining := drain(facts, rule.condition, rule.why)) is not None:
         return draining
     memory = replace(
-        facts.memory, engine_ended=True, proven_at=None, failures=0, retry_at=0.0, ever_ready=False, outage=None
+        facts.memory,
+        engine_ended=True,
+        proven_at=None,
+        failures=0,
+        refused=False,
+        retry_at=0.0,
+        ever_ready=False,
+        outage=None,
     )
     return ReplicaStep(rule.condition, memory, ending(facts, rule.why), (ending_event(facts, rule.why),))
 
@@ -111,13 +118,12 @@ def _failed(facts: ReplicaFacts, rule: Rule, cause: str, words: str, hopeless: b
     memory, now = facts.memory, facts.now
     served_well = memory.proven_at is not None and now - memory.proven_at >= STABLE
     failures = (0 if served_well else memory.failures) + 1
-    if hopeless:
-        failures = max(failures, facts.spec.max_engine_failures)
-    retry_at = now if hopeless else now + pause(failures)
+    retry_at = now + pause(failures)
     remembered = replace(
         memory,
         engine_ended=True,
         failures=failures,
+        refused=hopeless,
         retry_at=retry_at,
         last_words=words,
         suspected_at=now,

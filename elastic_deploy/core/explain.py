@@ -160,7 +160,10 @@ def _change(r: _Replicas) -> list[str]:
     if spec.former is None:
         return [f"Its last change was given up, and what was before serves on. {refused.message}"] if refused else []
     version = spec.fingerprint
-    done = f"{proven(spec, r.memory, version)} of {counted(spec.shape.replicas, 'replica')} serve it so far"
+    total = spec.shape.replicas
+    done = (
+        f"{proven(spec, r.memory, version)} of {counted(total, 'replica')} serve{'s' if total == 1 else ''} it so far"
+    )
     if spec.restoring:
         why = f" {refused.message}" if refused else ""
         return [f"Its last change was given up, and what was before is restored: {done}.{why}"]

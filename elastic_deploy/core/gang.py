@@ -74,6 +74,7 @@ def break_gang(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
         facts.memory,
         engine_ended=True,
         failures=0,
+        refused=False,
         retry_at=0.0,
         whole_since=None,
         suspected_at=None,
@@ -88,7 +89,9 @@ def await_gang(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     if memory.suspected_at is not None:
         cause, because = loss_of(facts)
         outage = replace(memory.outage, cause=cause, because=because) if memory.outage else None
-        memory = replace(memory, failures=0, retry_at=0.0, whole_since=None, suspected_at=None, outage=outage)
+        memory = replace(
+            memory, failures=0, refused=False, retry_at=0.0, whole_since=None, suspected_at=None, outage=outage
+        )
         return ReplicaStep(rule.condition, memory, events=(group_event(facts, "gang.broken", f"{cause}.", because),))
     if memory.whole_since is not None:
         memory = replace(memory, whole_since=None)

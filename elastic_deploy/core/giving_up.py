@@ -32,7 +32,8 @@ def _engine_failure(spec: DeploymentSpec, steps: list[ReplicaStep], now: float) 
         if s.memory and s.condition is Condition.EXHAUSTED:
             words = f" Its last words: {s.memory.last_words}" if s.memory.last_words else ""
             times = f"{s.memory.failures} times in a row" if s.memory.failures > 1 else "once"
-            message = f"The engine of {spec.name}/{s.memory.id} failed {times} with all its nodes well.{words}"
+            how = "refuses its arguments" if s.memory.refused else f"failed {times} with all its nodes well"
+            message = f"The engine of {spec.name}/{s.memory.id} {how}.{words}"
             return Failure(FailureKind.ENGINE, message, now)
     return None
 

@@ -24,7 +24,7 @@ def is_overdue(spec: DeploymentSpec, memory: DeploymentMemory, replica: ReplicaM
     """Whether a replica that has never served can no longer be said to be on its way, though it is still tried."""
     if replica.ever_ready:
         return False
-    if replica.failures >= spec.max_engine_failures:
+    if replica.refused or replica.failures >= spec.max_engine_failures:
         return True
     return replica_phase(replica) is Phase.WAITING and deadline_passed(spec, memory, now)
 

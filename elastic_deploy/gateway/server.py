@@ -32,7 +32,7 @@ from elastic_deploy.model.errors import InvalidConfigError
 from elastic_deploy.model.home import write_private
 
 LAST_MOMENT = 1.0
-"""Seconds for connections that are still busy after the drain."""
+"""Seconds for what is still held after the drain to be told so, and then for connections that are still busy."""
 DRAIN_STEP = 0.05
 
 
@@ -81,27 +81,40 @@ class Gateway:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take no more, finish what is being streamed within the drain's limit, and end."""
+        """Take no more, finish what was taken within the drain's limit, and end.
+
+        Requests that are held are no exception: an engine may come while other answers are finished.
+        """
         self._log.event("stopping", busy=self._door.busy)
-        self._room.close()
         await self._listener.stop()
         # Connections that are idle end now; the others after the answer that they are in.
         self._server.pre_shutdown()
-        deadline = time.monotonic() + self._settings.drain
-        while self._door.busy and time.monotonic() < deadline:
-            await asyncio.sleep(DRAIN_STEP)
+        await self._while_busy(self._settings.drain)
+        self._room.close()
+        await self._while_busy(LAST_MOMENT)
         cut_off = self._door.busy
         self._door.cutting_off = True
         await self._close()
         self._withdraw()
         self._log.event("stopped", cut_off=cut_off)
 
+    async def _while_busy(self, seconds: float) -> None:
+        """Wait until all that was taken has been answered, so many seconds at the most."""
+        deadline = time.monotonic() + seconds
+        while self._door.busy and time.monotonic() < deadline:
+            self._look()
+            await asyncio.sleep(DRAIN_STEP)
+
+    def _look(self) -> None:
+        """Take up what the supervisor has written."""
+        if self._files.poll() and self._files.table:
+            self._load.keep({backend.engine for backend in self._files.table.backends})
+            self._room.wake(self._files.table)
+
     async def watch(self) -> None:
         """Follow the files for ever."""
         while True:
-            if self._files.poll() and self._files.table:
-                self._load.keep({backend.engine for backend in self._files.table.backends})
-                self._room.wake(self._files.table)
+            self._look()
             if self._certificate is not None:
                 self._certificate.poll()
             await asyncio.sleep(files.PERIOD)

@@ -61,6 +61,7 @@ class ReplicaMemory:
     death. `fingerprint` is the spec's that the engine was started for. `adopted`: the engine was found running, and
     when it started is not known; `started_at` is then when it was found.
 
+    `refused`: vLLM refused the arguments of its latest engine, which are not tried again.
     `version` is the fingerprint of the spec that it is to serve, "" where that was not decided yet. `leaving` says why
     it is to go, "" where it is to stay. `draining_since` is when it was taken out of the routing table to finish what
     it had been asked.
@@ -83,6 +84,7 @@ class ReplicaMemory:
     outage: Outage | None = None
     fingerprint: str = ""
     adopted: bool = False
+    refused: bool = False
     version: str = ""
     leaving: str = ""
     draining_since: float | None = None

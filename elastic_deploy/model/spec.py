@@ -59,7 +59,7 @@ class DeploymentSpec:
     they stand."""
     former: "DeploymentSpec | None" = None
     """What it was before a change that is being rolled out: its engines serve until those of this spec are proven, and
-    it is gone back to where they do not come up. Its own `former` is a version between the two of which engines serve."""
+    it is gone back to where they do not come up. Its own `former` is a version between the two that still serves."""
     restoring: bool = False
     """`former` is a change that did not come up, and this is what was before it."""
 

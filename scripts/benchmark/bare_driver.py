@@ -63,7 +63,9 @@ def main() -> None:
     marks["engine process runs"] = ray.get(engine.began.remote(), timeout=ENGINE_LIMIT)
     port, key = free_port(), secrets.token_urlsafe(16)
     name = EngineName("bare", "r0", 1)
-    order = EngineOrder(name, TINY_MODEL, TINY_MODEL, tensor_parallel=2, pipeline_parallel=1, arguments=(), api_key=key)
+    order = EngineOrder(
+        name, TINY_MODEL, TINY_MODEL, tensor_parallel=2, pipeline_parallel=1, arguments=(), api_key=key, version=""
+    )
     ended = engine.serve.remote(vllm_arguments(order, HOST, port, rehearsal=True), key)
     await_health(port, ended)
     marks["healthy"] = time.time()

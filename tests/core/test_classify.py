@@ -152,6 +152,12 @@ ROWS = (
     Row("backing off", facts(failed(retry_at=NOW + 1), WHOLE), Condition.BACKING_OFF),
     Row("failed too often", facts(failed(failures=3), WHOLE), Condition.EXHAUSTED),
     Row("failed too often, others serve", facts(failed(failures=3), WHOLE, others_serve=True), Condition.ENGINE_DUE),
+    Row("refused its arguments", facts(failed(refused=True, retry_at=NOW + 1), WHOLE), Condition.EXHAUSTED),
+    Row(
+        "refused its arguments, others serve",
+        facts(failed(refused=True, retry_at=NOW + 1), WHOLE, others_serve=True),
+        Condition.BACKING_OFF,
+    ),
     Row("failed twice", facts(failed(failures=2), WHOLE), Condition.ENGINE_DUE),
     Row("whole", facts(fresh(), WHOLE), Condition.ENGINE_DUE),
 )

@@ -203,7 +203,7 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         deployment(OLD, running(id="r1", fingerprint=CHANGING.fingerprint, version=CHANGING.fingerprint)),
         SERVING,
         "Serving for 10s: a real generation has come back from every replica. A change is being rolled out: "
-        "0 of 1 replica serve it so far; r1: waiting for its 2 GPUs together: 2 of 4 GPUs have come, 2 are missing "
+        "0 of 1 replica serves it so far; r1: waiting for its 2 GPUs together: 2 of 4 GPUs have come, 2 are missing "
         "(no node is on its way).",
     ),
     "a change, an old replica drains": (
@@ -214,21 +214,21 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         ),
         SERVING,
         "Serving for 10s: a real generation has come back from every replica. A change is being rolled out: "
-        "1 of 1 replica serve it so far; r0 finishes what it was asked.",
+        "1 of 1 replica serves it so far; r0 finishes what it was asked.",
     ),
     "a change in place, the only replica drains": (
         replace(CHANGING, surge=False),
         deployment(replace(OLD, version=CHANGING.fingerprint, draining_since=NOW - 1)),
         SERVING,
         "The engine of chat/r0 (generation 1) finishes what it was asked before it is changed. A change is being "
-        "rolled out: 0 of 1 replica serve it so far; r0 finishes what it was asked.",
+        "rolled out: 0 of 1 replica serves it so far; r0 finishes what it was asked.",
     ),
     "a change was given up and what was before is restored": (
         replace(SPEC, former=replace(CHANGING, former=None), restoring=True),
         deployment(running(), refused=CRASHED),
         STARTING,
         "The engine of chat/r0 (generation 1) was started 20s ago and has not generated yet; it has 1m 40s left. "
-        "Its last change was given up, and what was before is restored: 0 of 1 replica serve it so far. "
+        "Its last change was given up, and what was before is restored: 0 of 1 replica serves it so far. "
         "The engine of chat/r0 failed once with all its nodes well.",
     ),
     "a change was given up": (

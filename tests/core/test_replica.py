@@ -178,7 +178,7 @@ def test_refused_arguments_exhaust_all_attempts_at_once() -> None:
     seen = snapshot((group(),), (ended(refused_arguments=True),))
     result = step(facts(running(), seen))
     assert result.memory is not None
-    assert (result.memory.failures, result.memory.retry_at, result.actions) == (3, NOW, ())
+    assert (result.memory.failures, result.memory.retry_at, result.actions) == (1, NOW + 1, ())
     assert step(facts(result.memory, seen)).condition is Condition.EXHAUSTED
     once_ready = step(facts(serving(), seen)).memory
     assert once_ready is not None

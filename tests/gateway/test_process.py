@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from .stand_in import CLIENT_KEY, engine, event, route, run, stream, write_keys, write_routes
+from .stand_in import CLIENT_KEY, answer, engine, event, route, run, stream, write_keys, write_routes
 
 LIMIT = 20.0
 
@@ -137,6 +137,46 @@ def test_a_stopping_gateway_cuts_off_what_outlasts_its_limit(tmp_path: Path) -> 
                 *_, request, stopped = (json.loads(line) for line in gateway.stderr)
                 assert (request["status"], request["outcome"], stopped["cut_off"]) == (200, "cut_off", 1)
                 await asyncio.wait_for(e.gone.wait(), 5)
+
+    run(story())
+
+
+def test_what_a_stopping_gateway_holds_is_answered_by_an_engine_that_comes_meanwhile(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with engine(answer) as e:
+            write_keys(tmp_path)
+            write_routes(tmp_path, route())
+            with process(tmp_path, "--port", "0") as gateway:
+                port = (await asyncio.to_thread(announced, tmp_path))["port"]
+                async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+                    headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
+                    held = asyncio.create_task(client.post("/v1/completions", json={"model": "tiny"}, headers=headers))
+                    await asyncio.sleep(0.5)
+                    gateway.send_signal(signal.SIGTERM)
+                    await asyncio.sleep(0.5)
+                    assert not held.done()
+                    write_routes(tmp_path, route(e.backend))
+                    async with await asyncio.wait_for(held, LIMIT) as response:
+                        assert response.status == 200
+                assert await asyncio.to_thread(gateway.wait, LIMIT) == 0
+
+    run(story())
+
+
+def test_what_a_stopping_gateway_holds_is_refused_when_its_limit_is_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        write_keys(tmp_path)
+        write_routes(tmp_path, route())
+        with process(tmp_path, "--port", "0", "--drain-timeout", "0.5s") as gateway:
+            port = (await asyncio.to_thread(announced, tmp_path))["port"]
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+                headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
+                held = asyncio.create_task(client.post("/v1/completions", json={"model": "tiny"}, headers=headers))
+                await asyncio.sleep(0.5)
+                gateway.send_signal(signal.SIGTERM)
+                async with await asyncio.wait_for(held, LIMIT) as response:
+                    assert (response.status, "stopping" in await response.text()) == (503, True)
+            assert await asyncio.to_thread(gateway.wait, LIMIT) == 0
 
     run(story())
 
