@@ -22,7 +22,7 @@ from scripts.benchmark.trickle import Endpoint
 from tests.e2e.conftest import make_user
 from tests.e2e.user import ENGINE_START, User, kill, live_nodes_of
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
 CLIENTS = 4
 TOKENS = 96
@@ -44,13 +44,14 @@ def pair(directory: Path) -> Iterator[User]:
 def up(user: User, replicas: int, *arguments: str) -> tuple[int, str]:
     """`up` with so many replicas of one GPU; its exit status, and what it said."""
     sizes = ("--gpus", str(replicas), "--replicas", str(replicas), "--port", str(user.port))
-    result = user.run("up", str(user.path), "--model", "tiny", *sizes, *arguments, limit=2 * ENGINE_START)
+    result = user.run("up", str(user.path), "--model", "tiny", *sizes, *arguments, limit=3 * ENGINE_START)
     return result.returncode, result.stderr
 
 
-def load(user: User, clients: int = CLIENTS) -> Streams:
-    """Clients of the deployment."""
-    return Streams(Endpoint(f"http://127.0.0.1:{user.port}/v1", "tiny", user.key), clients, tokens=TOKENS)
+def load(user: User, clients: int = CLIENTS, pause_s: float = 0.0) -> Streams:
+    """Clients of the deployment. With a pause they leave an engine that starts something of the processors."""
+    endpoint = Endpoint(f"http://127.0.0.1:{user.port}/v1", "tiny", user.key)
+    return Streams(endpoint, clients, tokens=TOKENS, pause_s=pause_s)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_a_replica_dies_under_load_and_no_request_fails(pair: User, undisturbed:
 
 def test_a_change_is_rolled_out_under_load_and_no_request_fails(pair: User, undisturbed: dict[int, str]) -> None:
     before = replicas(pair)
-    with load(pair, 2) as streams:
+    with load(pair, 2, 1.0) as streams:
         code, said = up(pair, 2, "--yes", "--", "--max-num-seqs", "16")
         ended = streams.finish()
     assert code == 0, said
@@ -169,7 +170,7 @@ def test_a_change_that_does_not_come_up_leaves_the_old_serving_and_is_exit_6(
     pair: User, undisturbed: dict[int, str]
 ) -> None:
     before = {name: replica["generation"] for name, replica in replicas(pair).items()}
-    with load(pair, 2) as streams:
+    with load(pair, 2, 1.0) as streams:
         code, said = up(pair, 2, "--yes", "--", "--no-such-argument")
         ended = streams.finish()
     assert code == 6, said
