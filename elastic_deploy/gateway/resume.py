@@ -17,6 +17,8 @@ from elastic_deploy.gateway.telling import Telling
 from elastic_deploy.gateway.upstream import EngineBrokeError, Engines, engine_errors
 from elastic_deploy.model.action import Backend
 
+MOST_ASKED = 64
+"""Tokens that an engine is asked about one by one."""
 MOST_DROPPED = 8
 """Tokens at the end of which the text may be incomplete; a character has 4 bytes, and each may be a token."""
 
@@ -58,22 +60,45 @@ async def resume(telling: Telling, asker: Asker) -> Ask:
 
     Raises EngineTroubleError if it does not answer, RefusalError if the stream cannot be continued after all.
     """
-    keep, decoded = telling.cut(), None
+    keep, held = telling.cut(), ""
     if keep is None:
-        keep, decoded = await _decoded(telling, asker)
+        keep, held = await _cut(telling, asker)
     longest = 0 if telling.limited else await asker.longest()
-    ask = telling.resumed(keep, decoded, longest)
-    if ask is None:
-        raise RefusalError(stream_broke(telling.uncovered or ""))
-    return ask
+    return telling.resumed(keep, held, longest)
 
 
-async def _decoded(telling: Telling, asker: Asker) -> tuple[int, str]:
-    """As many tokens as end no character in the middle, and their text."""
-    before = await asker.decode(telling.context)
-    tokens = telling.tokens
-    for keep in range(len(tokens), max(0, len(tokens) - MOST_DROPPED), -1):
-        text = await asker.decode(telling.context + tokens[:keep])
-        if not text.endswith(UNDECODED) and text.startswith(before):
-            return keep, text[len(before) :]
-    raise RefusalError(stream_broke("its last characters are incomplete"))
+async def _cut(telling: Telling, asker: Asker) -> tuple[int, str]:
+    """How many of the answer's tokens to keep, and what of their text has not been told."""
+    unsure = telling.unsure
+    before, tokens, told, _ = unsure
+    sure = telling.length - len(tokens)
+    prefix = await asker.decode(before)
+    hidden: frozenset[int] | None = None
+    for keep in range(len(tokens), max(0, len(tokens) - MOST_DROPPED) - 1, -1):
+        text = await _text(asker, before, tokens[:keep], prefix)
+        if text is None:
+            continue
+        if not unsure.is_text(text):
+            # The engine's decoder spells special tokens out, which the client was not shown.
+            hidden = await _hidden(tokens, told, asker) if hidden is None else hidden
+            text = await _text(asker, before, [token for token in tokens[:keep] if token not in hidden], prefix)
+        if text is not None and unsure.is_text(text):
+            return sure + keep, text[len(told) :]
+    raise RefusalError(stream_broke("its text is not that of its tokens"))
+
+
+async def _text(asker: Asker, before: list[int], tokens: list[int], prefix: str) -> str | None:
+    """The text of tokens that follow others, None where it ends within a character."""
+    text = await asker.decode(before + tokens)
+    if text.endswith(UNDECODED) or not text.startswith(prefix):
+        return None
+    return text[len(prefix) :]
+
+
+async def _hidden(tokens: list[int], told: str, asker: Asker) -> frozenset[int]:
+    """Tokens that have a text of their own which is not in what was told: they were hidden, if anything was."""
+    each = dict.fromkeys(tokens)
+    if len(each) > MOST_ASKED:
+        return frozenset()
+    texts = {token: await asker.decode([token]) for token in each}
+    return frozenset(token for token, text in texts.items() if UNDECODED not in text and text not in told)

@@ -10,7 +10,7 @@ with one id, one opening and one count of tokens, whichever engines its pieces c
 import io
 import json
 from array import array
-from typing import Any
+from typing import Any, NamedTuple
 
 from elastic_deploy.gateway import chunks, replay
 from elastic_deploy.gateway.ask import Ask
@@ -22,6 +22,22 @@ from elastic_deploy.gateway.usage import of_usage
 
 _DATA = b"data: "
 _IDENTITY = ("id", "created", "model")
+
+
+class Unsure(NamedTuple):
+    """An answer's last `tokens`, the tokens `before` them, and what was told of the text of the last.
+
+    An engine keeps back as many as `held` characters while they may be the beginning of a stop string.
+    """
+
+    before: list[int]
+    tokens: list[int]
+    told: str
+    held: int
+
+    def is_text(self, text: str) -> bool:
+        """Whether this may be what the tokens say."""
+        return text.startswith(self.told) and len(text) - len(self.told) <= self.held
 
 
 class Telling:
@@ -49,8 +65,10 @@ class Telling:
         self._text = io.StringIO()
         self._prompt = array("I")
         self._tokens = array("I")
-        self._clean: int | None = 0
-        """Tokens whose text is all told, and that end no character's bytes in the middle; None: not known."""
+        self._clean = (0, 0)
+        """Tokens whose text is all told, and that end no character's bytes in the middle; and that text's length."""
+        self._unclean = False
+        """Whether text was told since of which that is not known."""
         self._parsed: dict[str, Any] | None = None
         self._stops: StopStrings | None = None
         """Set from the first cut on: then the chunks are those of a completion that replays."""
@@ -100,44 +118,44 @@ class Telling:
 
     def again(self) -> Ask:
         """The request as it was, for another engine: nothing was said yet."""
-        self._prompt, self._tokens, self._clean = array("I"), array("I"), 0
+        self._prompt, self._tokens, self._clean, self._unclean = array("I"), array("I"), (0, 0), False
         self.aborted = False
         return self._ask
 
     def cut(self) -> int | None:
         """The tokens to keep, None if only a decoder can tell. Those after them have not been shown, and come anew."""
-        return None if hides_stops(self._asked()) or self._stops else self._clean
+        return None if self._unclean or hides_stops(self._asked()) or self._stops else self._clean[0]
 
     @property
-    def context(self) -> list[int]:
-        """The end of the prompt, which a decoder needs to get the answer's first character right."""
-        return self._prompt[-replay.CONTEXT :].tolist()
-
-    @property
-    def tokens(self) -> list[int]:
+    def length(self) -> int:
         """The answer's tokens so far."""
-        return self._tokens.tolist()
+        return len(self._tokens)
+
+    @property
+    def unsure(self) -> Unsure:
+        """The part of the answer of which only a decoder can tell where it may be cut."""
+        asked = self._asked()
+        held = max(map(len, stop_strings(asked))) - 1 if hides_stops(asked) else 0
+        tokens, length = (0, 0) if held or self._stops else self._clean
+        before = (self._prompt[-replay.CONTEXT :] + self._tokens[:tokens])[-replay.CONTEXT :]
+        return Unsure(before.tolist(), self._tokens[tokens:].tolist(), self._text.getvalue()[length:], held)
 
     @property
     def limited(self) -> bool:
         """Whether the request itself says how long the answer may be."""
         return replay.max_tokens(self._ask.path, self._asked()) is not None
 
-    def resumed(self, keep: int, decoded: str | None, longest: int) -> Ask | None:
-        """The request that goes on after `keep` tokens, None if `decoded`, their text, is not what was told.
+    def resumed(self, keep: int, held: str, longest: int) -> Ask:
+        """The request that goes on after `keep` tokens. `held` is text of theirs that was not told yet.
 
         `longest` is the model's context in tokens.
         """
         sent = self._text.getvalue()
-        decoded = sent if decoded is None else decoded
-        if not decoded.startswith(sent):
-            self.uncovered = "its text is not that of its tokens"
-            return None
         asked = self._asked()
         self.aborted = False
         self._tokens = self._tokens[:keep]
         shown = asked.get("include_stop_str_in_output") is True
-        self._stops = StopStrings(stop_strings(asked), shown, sent, decoded[len(sent) :])
+        self._stops = StopStrings(stop_strings(asked), shown, sent, held)
         body = replay.completion(self._ask.path, asked, self._prompt, self._tokens, longest)
         return Ask(replay.PATH, self._ask.model, True, json.dumps(body).encode(), "application/json", None)
 
@@ -207,9 +225,11 @@ class Telling:
         self._text.write(text)
         if text and not tokens:
             self.uncovered = "the engine did not tell its tokens"
+        elif tokens == 1 and text:
+            # A single one that says something has said all, and so have those before.
+            self._clean, self._unclean = (len(self._tokens), self._text.tell()), False
         elif text:
-            # Of several tokens the last may have said nothing yet; a single one has said all, and so have those before.
-            self._clean = len(self._tokens) if tokens == 1 else None
+            self._unclean = True  # of several the last may have said nothing yet
 
     def _is_reopening(self, chunk: Chunk) -> bool:
         """Whether the client has had this opening already. Takes note of what is said."""

@@ -15,9 +15,9 @@ from typing import Any
 import openai
 import psutil
 import pytest
-from scripts.benchmark.streams import QUESTIONS, Stream, Streams
 
 from elastic_deploy.cluster.local.processes import find
+from scripts.benchmark.streams import QUESTIONS, Stream, Streams
 from scripts.benchmark.trickle import Endpoint
 from tests.e2e.conftest import make_user
 from tests.e2e.user import ENGINE_START, User, kill, live_nodes_of
@@ -78,6 +78,11 @@ def unharmed(what: str, ended: Sequence[Stream], texts: dict[int, str]) -> None:
 def replicas(user: User) -> dict[str, Any]:
     """The replicas by their ids."""
     return {replica["id"]: replica for replica in user.deployment()["replicas"]}
+
+
+def engines(user: User) -> set[tuple[str, int]]:
+    """The replicas' engines, by replica and generation."""
+    return {(name, replica["generation"]) for name, replica in replicas(user).items()}
 
 
 def raylet_of(user: User, replica: str) -> psutil.Process:
@@ -149,15 +154,14 @@ def test_a_replica_dies_under_load_and_no_request_fails(pair: User, undisturbed:
 
 
 def test_a_change_is_rolled_out_under_load_and_no_request_fails(pair: User, undisturbed: dict[int, str]) -> None:
-    before = replicas(pair)
+    before = engines(pair)
     with load(pair, 2, 1.0) as streams:
         code, said = up(pair, 2, "--yes", "--", "--max-num-seqs", "16")
         ended = streams.finish()
     assert code == 0, said
     unharmed("a change rolled out", ended, undisturbed)
-    after = replicas(pair)
-    assert len(after) == 2
-    assert not before.keys() & after.keys(), "each new replica was made beside the old ones"
+    assert len(engines(pair)) == 2
+    assert not before & engines(pair)
     assert pair.deployment()["rollout"] is None
     kinds = [event["kind"] for event in pair.events()]
     proven = [index for index, kind in enumerate(kinds) if kind == "engine.ready"]
@@ -169,7 +173,7 @@ def test_a_change_is_rolled_out_under_load_and_no_request_fails(pair: User, undi
 def test_a_change_that_does_not_come_up_leaves_the_old_serving_and_is_exit_6(
     pair: User, undisturbed: dict[int, str]
 ) -> None:
-    before = {name: replica["generation"] for name, replica in replicas(pair).items()}
+    before = engines(pair)
     with load(pair, 2, 1.0) as streams:
         code, said = up(pair, 2, "--yes", "--", "--no-such-argument")
         ended = streams.finish()
@@ -178,7 +182,7 @@ def test_a_change_that_does_not_come_up_leaves_the_old_serving_and_is_exit_6(
     assert "serves on" in said
     unharmed("a change given up", ended, undisturbed)
     pair.until("the change's replica is gone", lambda: len(replicas(pair)) == 2, limit=60)
-    assert {name: replica["generation"] for name, replica in replicas(pair).items()} == before
+    assert engines(pair) == before
     assert pair.deployment()["phase"] == "ready"
     code, said = up(pair, 2, "--yes", "--", "--max-num-seqs", "16")
     assert code == 0, said

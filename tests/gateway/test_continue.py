@@ -103,6 +103,17 @@ def assert_same(whole: Told, cut: Told) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("per_chunk", [1, 2, 3, 5])
+def test_special_tokens_in_an_answer_do_not_keep_it_from_going_on(tmp_path: Path, path: str, per_chunk: int) -> None:
+    """With `ignore_eos` an answer has them in its middle: hidden from the client, spelled out by /detokenize."""
+    script = Script("I say<|system|> héllo 🎉<|system|><|user|> 日<|system|>本 to you", per_chunk=per_chunk)
+    whole, cuts = run(every_cut(tmp_path, path, script))
+    assert whole.text == "I say héllo 🎉 日本 to you"
+    for cut in cuts:
+        assert_same(whole, cut)
+
+
+@BOTH
 @pytest.mark.parametrize("per_chunk", [1, 3])
 def test_a_stream_that_breaks_after_any_token_is_whole(tmp_path: Path, path: str, per_chunk: int) -> None:
     script = Script(TEXT, per_chunk=per_chunk)
