@@ -27,6 +27,7 @@ COMMANDS = {
     "logs": ("elastic_deploy.cli.logs", "Show the engines' logs."),
     "keys": ("elastic_deploy.cli.keys", "List, add, rotate and revoke the clients' keys."),
     "smoke": ("elastic_deploy.cli.smoke", "Rehearse the whole path here, without a GPU and without a cloud."),
+    "generate": ("elastic_deploy.cli.generate", "Write a complete, commented cluster YAML."),
     "down": ("elastic_deploy.cli.down", "Stop the deployments, end the nodes, prove that nothing is left."),
 }
 """Each command's module, which holds it as `command`, and its line in `--help`."""
