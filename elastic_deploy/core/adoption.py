@@ -30,7 +30,7 @@ def take_up(spec: DeploymentSpec, memory: DeploymentMemory | None, now: float, f
 
 def _forgiven(replica: ReplicaMemory, versions: set[str], afresh: bool) -> ReplicaMemory:
     """A replica without its row of failures; an outage goes on only if the same engine is to come back."""
-    replica = replace(replica, failures=0, refused=False, retry_at=0.0)
+    replica = replica.forgiven
     if replica.engine_ended and (afresh or replica.fingerprint not in versions):
         return replace(replica, ever_ready=False, proven_at=None, outage=None, suspected_at=None)
     return replica

@@ -133,10 +133,7 @@ def _restored(spec: DeploymentSpec) -> DeploymentSpec:
 
 def _turned_back(memory: DeploymentMemory, refused: Failure, version: str, now: float) -> DeploymentMemory:
     """The memory from which what was before is restored: failures of the change do not count against it."""
-    replicas = tuple(
-        replace(replica, failures=0, refused=False, retry_at=0.0) if replica.version == version else replica
-        for replica in memory.replicas
-    )
+    replicas = tuple(replica.forgiven if replica.version == version else replica for replica in memory.replicas)
     return replace(memory, refused=refused, replicas=replicas, waiting_since=now)
 
 

@@ -50,16 +50,7 @@ def replace_by_user(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     """End an engine that may be well, because the user wants another one in its place; first let it finish."""
     if (draining := drain(facts, rule.condition, rule.why)) is not None:
         return draining
-    memory = replace(
-        facts.memory,
-        engine_ended=True,
-        proven_at=None,
-        failures=0,
-        refused=False,
-        retry_at=0.0,
-        ever_ready=False,
-        outage=None,
-    )
+    memory = replace(facts.memory.forgiven, engine_ended=True, proven_at=None, ever_ready=False, outage=None)
     return ReplicaStep(rule.condition, memory, ending(facts, rule.why), (ending_event(facts, rule.why),))
 
 

@@ -71,11 +71,8 @@ def break_gang(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     event = engine_event(facts, "engine.ending", f"{facts.name} is ended: {cause}.", because)
     # The nodes' death explains the engine's: the row of failures with all nodes well ends here.
     memory = replace(
-        facts.memory,
+        facts.memory.forgiven,
         engine_ended=True,
-        failures=0,
-        refused=False,
-        retry_at=0.0,
         whole_since=None,
         suspected_at=None,
         outage=outage_of(facts, cause, because),
@@ -89,9 +86,7 @@ def await_gang(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     if memory.suspected_at is not None:
         cause, because = loss_of(facts)
         outage = replace(memory.outage, cause=cause, because=because) if memory.outage else None
-        memory = replace(
-            memory, failures=0, refused=False, retry_at=0.0, whole_since=None, suspected_at=None, outage=outage
-        )
+        memory = replace(memory.forgiven, whole_since=None, suspected_at=None, outage=outage)
         return ReplicaStep(rule.condition, memory, events=(group_event(facts, "gang.broken", f"{cause}.", because),))
     if memory.whole_since is not None:
         memory = replace(memory, whole_since=None)

@@ -139,8 +139,7 @@ def _staying(replica: ReplicaMemory, version: str) -> ReplicaMemory:
         return replica
     if replica.version != version and replica.engine_ended:
         # What failed was another version: it counts neither as a failure nor as an outage of this one.
-        replica = replace(replica, failures=0, refused=False, retry_at=0.0, ever_ready=False, proven_at=None)
-        replica = replace(replica, outage=None, suspected_at=None)
+        replica = replace(replica.forgiven, ever_ready=False, proven_at=None, outage=None, suspected_at=None)
     return replace(replica, version=version, leaving="")
 
 

@@ -3,7 +3,7 @@
 The supervisor writes it to disk whenever it changes, so that one that is killed comes back to where it was.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from elastic_deploy.model.action import RouteEntry
@@ -88,6 +88,11 @@ class ReplicaMemory:
     version: str = ""
     leaving: str = ""
     draining_since: float | None = None
+
+    @property
+    def forgiven(self) -> "ReplicaMemory":
+        """The replica without its row of failures: what caused them is over, or was another's."""
+        return replace(self, failures=0, refused=False, retry_at=0.0)
 
     @property
     def serves(self) -> bool:

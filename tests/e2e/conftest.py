@@ -3,6 +3,7 @@
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,10 @@ def directory() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.fixture(scope="session")
-def user(directory: Path) -> Iterator[User]:
-    """The user of the shared cluster. Whatever the tests did, nothing of it is left running."""
-    one = make_user(directory, "e2e")
+@contextmanager
+def user_of(directory: Path, name: str) -> Iterator[User]:
+    """The user of a cluster of this name. Whatever the tests did, nothing of it is left running."""
+    one = make_user(directory, name)
     try:
         yield one
     finally:
@@ -50,3 +51,10 @@ def user(directory: Path) -> Iterator[User]:
         left = [process for process in one.processes() if process.is_running()]
         assert result.returncode == 0, result.stderr
         assert not left
+
+
+@pytest.fixture(scope="session")
+def user(directory: Path) -> Iterator[User]:
+    """The user of the shared cluster."""
+    with user_of(directory, "e2e") as one:
+        yield one

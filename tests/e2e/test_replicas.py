@@ -19,7 +19,7 @@ import pytest
 from elastic_deploy.cluster.local.processes import find
 from scripts.benchmark.streams import QUESTIONS, Stream, Streams
 from scripts.benchmark.trickle import Endpoint
-from tests.e2e.conftest import make_user
+from tests.e2e.conftest import user_of
 from tests.e2e.user import ENGINE_START, User, kill, live_nodes_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
@@ -30,15 +30,9 @@ TOKENS = 96
 
 @pytest.fixture(scope="module")
 def pair(directory: Path) -> Iterator[User]:
-    """The user of a cluster with a deployment of two replicas. Whatever the tests did, nothing of it is left."""
-    one = make_user(directory, "pair")
-    try:
+    """The user of a cluster with a deployment of two replicas."""
+    with user_of(directory, "pair") as one:
         yield one
-    finally:
-        result = one.run("down", str(one.path), "--yes", limit=180)
-        left = [process for process in one.processes() if process.is_running()]
-        assert result.returncode == 0, result.stderr
-        assert not left
 
 
 def up(user: User, replicas: int, *arguments: str) -> tuple[int, str]:
