@@ -5,11 +5,11 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
 import yaml
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
-from botocore.stub import Stubber  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from elastic_deploy.cluster.aws import lookup
 from elastic_deploy.cluster.aws.instances import known_instances

@@ -5,7 +5,7 @@ import fnmatch
 import json
 from typing import Any
 
-import botocore.client  # type: ignore[import-untyped]
+import botocore.client
 import pytest
 import yaml
 from ray.autoscaler._private.aws.config import bootstrap_aws
