@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -114,7 +115,7 @@ def test_a_gateway_that_stops_tells_streams_that_wait(tmp_path: Path) -> None:
         write_routes(tmp_path, route())
         headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
         async with aiohttp.ClientSession(headers=headers) as client:
-            async with Gateway(quick(tmp_path), Log(io.StringIO())) as gateway:
+            async with Gateway(replace(quick(tmp_path), drain=0.5), Log(io.StringIO())) as gateway:
                 url = f"http://127.0.0.1:{gateway.port}/v1/chat/completions"
                 response = await client.post(url, json=ASK)
                 assert await response.content.readuntil(b"\n\n") == COMMENT
