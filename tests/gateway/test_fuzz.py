@@ -286,7 +286,7 @@ def warm_up(storm: Storm) -> None:
     storm.before = (storm.gateway.memory, storm.gateway.descriptors)
 
 
-def fire(storm: Storm, requests: st.SearchStrategy[Hostile], batches: int) -> None:
+def fire(storm: Storm, requests: st.SearchStrategy[Hostile], batches: int, *, some_pass: bool = True) -> None:
     """So many batches, and then the look at what is left."""
 
     @settings(
@@ -305,7 +305,8 @@ def fire(storm: Storm, requests: st.SearchStrategy[Hostile], batches: int) -> No
     began, asked = storm.sent, storm.witness.asked
     batch_of()
     assert storm.sent - began >= batches * BATCH * min(FACTOR, 1)
-    assert storm.witness.asked > asked, "some of it is honest enough to be passed on"
+    if some_pass:
+        assert storm.witness.asked > asked, "some of it is honest enough to be passed on"
     storm.run(storm.settled())
 
 
@@ -326,4 +327,4 @@ def test_several_requests_in_one_breath(storm: Storm) -> None:
 
 
 def test_bytes_that_are_no_http(storm: Storm) -> None:
-    fire(storm, hostile.raw_bytes(), 40)
+    fire(storm, hostile.raw_bytes(), 40, some_pass=False)
