@@ -151,7 +151,7 @@ def _remembered(memory: DeploymentMemory, steps: list[ReplicaStep]) -> Deploymen
 
 
 def _waits(memory: DeploymentMemory) -> bool:
-    missing = [replica for replica in memory.replicas if replica.whole_since is None and not replica.leaving]
+    missing = [replica for replica in memory.staying if replica.whole_since is None]
     return any(replica_phase(replica) is Phase.WAITING for replica in missing)
 
 

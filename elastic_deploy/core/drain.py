@@ -1,6 +1,6 @@
 """How an engine that serves is let finish before it is ended by a change, and when that is over.
 
-`core.replica` and `core.engine` call `drained` before they end an engine with which nothing is wrong. From the first
+`core.replica` and `core.engine` call `drain` before they end an engine with which nothing is wrong. From the first
 such step on the engine is out of the routing table; its own count of requests says when it is idle.
 """
 

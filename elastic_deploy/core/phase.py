@@ -38,7 +38,7 @@ def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phas
         return Phase.STOPPED
     if memory.failure is not None:
         return Phase.FAILED
-    replicas = [replica for replica in memory.replicas if not replica.leaving]
+    replicas = memory.staying
     phases = {replica_phase(replica) for replica in replicas}
     if phases == {Phase.READY}:
         return Phase.READY
@@ -51,7 +51,7 @@ def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phas
     return Phase.WAITING if Phase.WAITING in phases or not phases else Phase.STARTING
 
 
-def _changing(spec: DeploymentSpec, former: DeploymentSpec, replicas: list[ReplicaMemory]) -> Phase:
+def _changing(spec: DeploymentSpec, former: DeploymentSpec, replicas: tuple[ReplicaMemory, ...]) -> Phase:
     """Where a deployment stands that serves while a change is rolled out: clients count replicas, not versions."""
     serving = sum(1 for replica in replicas if replica_phase(replica) is Phase.READY)
     if serving >= min(former.shape.replicas, spec.shape.replicas):

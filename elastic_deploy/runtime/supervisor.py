@@ -121,7 +121,7 @@ class Supervisor:
         )
         self._withheld = ""
         await self._record(decision.why)
-        # With the spec that was decided on: an engine of a change that is done or given up just now is in neither.
+        # With the spec that the decision was made on: that one has every version for which an engine is started now.
         self._applier.carry_out(decision.actions, spec)
         if snapshot.engines.known:
             self._prober.follow(self._targets())

@@ -100,7 +100,10 @@ class TestGivenUp:
         observed = replace(observed, engines=replace(observed.engines, value=engines))
         first = stepped(NEW, rolling(of(serving(), OLD), of(running(), NEW, "r1")), observed)
         assert first.spec is NEW
-        assert stepped(NEW, first.memory, observed).spec.restoring
+        second = stepped(NEW, first.memory, observed)
+        assert second.spec.restoring
+        assert second.memory.refused is not None
+        assert second.memory.refused.message.startswith("The engine of chat/r1 refuses its arguments.")
 
     def test_gpus_that_do_not_come_within_the_wait(self) -> None:
         waits = of(fresh(group_asked_at=NOW - 1), NEW, "r1")

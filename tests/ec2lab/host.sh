@@ -51,14 +51,26 @@ cat >etc/profile.d/ec2lab.sh <<PROFILE
 export PATH="$HOST_PATH" AWS_ENDPOINT_URL="$ENDPOINT"
 PROFILE
 
+is_carried() {  # such a path is the machine's own file, not this host's copy of it
+  local path
+  for path in $CARRIED; do
+    case $1 in "$path"/*) return 0 ;; esac
+  done
+  return 1
+}
+
 # This host's faults: commands that fail wherever they would be found. A line each: command, status, message.
 while read -r command status message; do
   [ -n "$command" ] || continue
+  fault=usr/local/lib/ec2lab-$command
+  printf '#!/bin/bash\necho %q >&2\nexit %s\n' "$command: $message" "$status" >"$fault"
+  chmod 755 "$fault"
   for directory in $(echo "$HOST_PATH" | tr : ' '); do
-    if [ -e ".$directory/$command" ] || [ "$directory" = /usr/local/bin ]; then
+    if [ -e ".$directory/$command" ] && is_carried "$directory/$command"; then
+      mount --bind "$fault" ".$directory/$command"  # only this host sees it
+    elif [ -e ".$directory/$command" ] || [ "$directory" = /usr/local/bin ]; then
       rm -f ".$directory/$command"
-      printf '#!/bin/bash\necho %q >&2\nexit %s\n' "$command: $message" "$status" >".$directory/$command"
-      chmod 755 ".$directory/$command"
+      cp "$fault" ".$directory/$command"
     fi
   done
 done <<<"$BROKEN"

@@ -1,7 +1,9 @@
 """What goes wrong with hosts that were launched: deaths, silence, failing commands, cuts, interruptions."""
 
 import json
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,9 @@ def test_a_slow_host_refuses_ssh_for_a_while(lab: Lab) -> None:
 
 
 def test_a_setup_command_fails_on_the_next_host_only(lab: Lab) -> None:
+    """And not on this machine, whose environment hosts see as it is where it lies below /tmp."""
+    own = Path(sys.prefix) / "bin" / "pip"
+    before = own.read_bytes()
     lab.break_setup("pip", "No space left on device", 28)
     lab.break_setup("nvidia-smi", 'says "$HOME" 100%', 9)
     broken, sound = boot(lab), boot(lab)
@@ -49,6 +54,7 @@ def test_a_setup_command_fails_on_the_next_host_only(lab: Lab) -> None:
         done = lab.ssh(lab.hosts()[broken], command)
         assert (done.returncode, done.stderr.strip()[-28:]) == (28, "pip: No space left on device")
         assert lab.ssh(lab.hosts()[sound], command).returncode == 0
+    assert own.read_bytes() == before
     other = lab.ssh(lab.hosts()[broken], "nvidia-smi")
     assert (other.returncode, other.stderr) == (9, 'nvidia-smi: says "$HOME" 100%\n')
 
