@@ -24,8 +24,9 @@ from elastic_deploy.cli.ready import ready_lines
 from elastic_deploy.cli.terminal import ask, is_plain, note, print_json, say
 from elastic_deploy.cli.undertaking import Undertaking
 from elastic_deploy.cli.watch import JsonWatch, PlainWatch, live_watch
-from elastic_deploy.cluster.head import Head, find_head
-from elastic_deploy.cluster.launch import launch
+from elastic_deploy.cluster.config import ClusterConfig
+from elastic_deploy.cluster.head import AgentMissingError, Head, find_head
+from elastic_deploy.cluster.launch import bring_package, launch
 from elastic_deploy.cluster.turn import turn
 from elastic_deploy.cluster.wish import wish
 from elastic_deploy.model.errors import ExitCode, RefusedError, UserError
@@ -123,7 +124,7 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
         head = _launch(begun)
         before = Before()
     else:
-        _ensure(head, config.provider_kind)
+        _reuse(head, config)
         document = head.call("status")
         prepared = prepared.beside(_taken(document, request.name), _running(document, request.name))
         port = front_door_port(document)
@@ -159,6 +160,16 @@ def _launch(begun: Undertaking) -> Head:
     say("The supervisor is being started on the head.")
     _ensure(head, config.provider_kind)
     return head
+
+
+def _reuse(head: Head, config: ClusterConfig) -> None:
+    try:
+        _ensure(head, config.provider_kind)
+    except AgentMissingError:
+        say(f"The head of {config.name} runs without elastic-deploy, which is brought there now.")
+        with turn(config.name, "bringing elastic-deploy to"):
+            bring_package(config, say)
+        _ensure(head, config.provider_kind)
 
 
 def _ensure(head: Head, provider: str) -> None:

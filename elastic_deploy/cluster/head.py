@@ -27,6 +27,9 @@ from elastic_deploy.model.errors import (
 )
 
 AGENT = "exec python -m elastic_deploy.runtime.agent"
+_NO_PACKAGE = "No module named 'elastic_deploy'"
+"""Python's word where the package is not installed (`runpy` says so for `-m elastic_deploy.runtime.agent`)."""
+
 CALL_TIMEOUT_S = 30.0
 """How long an answer may take: an SSH connection to a loaded head takes seconds, an answer none."""
 
@@ -41,6 +44,10 @@ _ERRORS: dict[int, type[UserError]] = {
         RefusedError,
     )
 }
+
+
+class AgentMissingError(RefusedError):
+    """The head runs, and our package is not on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,10 @@ class Conversation:
         status = self._process.exit_status()
         if status:
             words = self._process.last_words()
+            if _NO_PACKAGE in words:
+                raise AgentMissingError(
+                    f"The head of {self._cluster} runs without elastic-deploy: `elastic-deploy up` brings it there."
+                )
             raise RefusedError(
                 f"The head of {self._cluster} could not carry out {self._verb}"
                 f" ({words or f'its agent ended with status {status}'}): run `up` again, or take the cluster down."

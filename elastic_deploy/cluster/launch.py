@@ -16,12 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from elastic_deploy.cluster.carried import completed
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.line_pipe import LinePipe
+from elastic_deploy.cluster.own_wheel import own_wheel
+from elastic_deploy.cluster.ray_token import lacks_token, make_token, token_path
 from elastic_deploy.cluster.telling import telling_lines
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.errors import RefusedError
-from elastic_deploy.model.home import cluster_dir, private_dir
+from elastic_deploy.model.home import cluster_dir, private_dir, write_private
 
 UP_LIMIT_S = 3600.0
 """A head may take this long: its setup commands may install vLLM over a slow line, and Ray sets them no limit."""
@@ -61,7 +66,24 @@ def launch(config: ClusterConfig, say: Callable[[str], None]) -> None:
 
     Raises RefusedError with Ray's or the cloud's last words and the log's path.
     """
+    if config.provider_kind != "local" and make_token(config):
+        say(f"A Ray token was made for {config.name}: without it, nobody gets at its Ray.")
     _run("up", config, say, UP_LIMIT_S)
+
+
+def bring_package(config: ClusterConfig, say: Callable[[str], None]) -> None:
+    """Install our package on a head that runs already, with what runs on it left alone.
+
+    Nodes that the autoscaler launches from now on get it as well. Raises RefusedError as `launch` does, and where the
+    token that the cluster runs with is not on this machine: another one would shut everybody out.
+    """
+    if lacks_token(config):
+        raise RefusedError(
+            f"The head of {config.name} runs without elastic-deploy, and it cannot be brought there from here: the"
+            f" YAML carries {token_path(config.name)} to the nodes, which is not on this machine. Run this where the"
+            " cluster was launched, or copy that file from there."
+        )
+    _run("bring", config, say, UP_LIMIT_S)
 
 
 def tear_down(config: ClusterConfig, say: Callable[[str], None]) -> None:
@@ -83,10 +105,11 @@ def _run(verb: str, config: ClusterConfig, say: Callable[[str], None], limit: fl
     log_path = launch_log(config.name, verb)
     private_dir(log_path.parent)
     report = _Report()
+    read = _completed(config) if verb in ("up", "bring") else config.path
     with log_path.open("ab") as log, LinePipe() as pipe:
         began = log.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", _LAUNCHER, verb, str(config.path), "--progress", str(pipe.write_end)],
+            [sys.executable, "-m", _LAUNCHER, verb, str(read), "--progress", str(pipe.write_end)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -104,10 +127,19 @@ def _run(verb: str, config: ClusterConfig, say: Callable[[str], None], limit: fl
     with log_path.open("rb") as log:
         log.seek(began)
         output = log.read().decode(errors="replace")
-    doing = {"up": "launched", "down": "taken down", "head": "reached"}[verb]
+    doing = {"up": "launched", "bring": "set up", "down": "taken down", "head": "reached"}[verb]
     words = telling_lines(output, report.error or "")
     reason = words or f"Ray's launcher ended with status {process.returncode}"
     raise RefusedError(f"{config.name} could not be {doing}: {reason}. The whole output is in {log_path}.")
+
+
+def _completed(config: ClusterConfig) -> Path:
+    """The YAML that Ray is to read: nodes that are not this machine get our package with it."""
+    if config.provider_kind == "local":
+        return config.path
+    path = cluster_dir(config.name) / "launched.yaml"
+    write_private(path, yaml.safe_dump(completed(config, str(own_wheel())), sort_keys=False))
+    return path
 
 
 def _follow(

@@ -18,7 +18,7 @@ from typing import Any
 def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments ask; the exit status is 0 only where it is done."""
     parser = argparse.ArgumentParser(prog="elastic_deploy.cluster.launcher")
-    parser.add_argument("verb", choices=("up", "down", "head"))
+    parser.add_argument("verb", choices=("up", "bring", "down", "head"))
     parser.add_argument("cluster", type=Path)
     parser.add_argument("--progress", type=int, required=True, help="file descriptor for progress")
     given = parser.parse_args(arguments)
@@ -28,7 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
         def tell(**words: object) -> None:
             print(json.dumps(words), file=pipe)
 
-        verbs: dict[str, Callable[[Path, Callable[..., None]], None]] = {"up": _up, "down": _down, "head": _head}
+        verbs: dict[str, Callable[[Path, Callable[..., None]], None]] = {
+            "up": _up,
+            "bring": _bring,
+            "down": _down,
+            "head": _head,
+        }
         try:
             verbs[given.verb](given.cluster, tell)
         except BaseException as error:
@@ -38,12 +43,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(cluster: Path, tell: Callable[..., None]) -> None:
+    _create_or_update(cluster, tell, no_restart=False)
+
+
+def _bring(cluster: Path, tell: Callable[..., None]) -> None:
+    _create_or_update(cluster, tell, no_restart=True)
+
+
+def _create_or_update(cluster: Path, tell: Callable[..., None], *, no_restart: bool) -> None:
     from ray.autoscaler import sdk
     from ray.autoscaler._private.event_system import CreateClusterEvent
 
     for event in CreateClusterEvent:
         sdk.register_callback_handler(event, lambda data: _tell_event(data, tell))
-    sdk.create_or_update_cluster(str(cluster), no_config_cache=True)
+    sdk.create_or_update_cluster(str(cluster), no_config_cache=True, no_restart=no_restart)
 
 
 def _down(cluster: Path, _tell: Callable[..., None]) -> None:

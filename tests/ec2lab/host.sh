@@ -18,9 +18,10 @@ mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount -t tmpfs -o mode=755 tmpfs run
 mkdir -p run/sshd run/lock
-for path in $CARRIED; do  # what the tests need and what a new /tmp or /run would hide
-  mkdir -p ".$path"
-  mount --bind "$CARRY$path" ".$path"
+for path in $CARRIED; do  # what the tests need and what a new /tmp or /run would hide; what the host writes is its own
+  layer=$DISK/carried/$(echo "$path" | tr / -)
+  mkdir -p ".$path" "$layer"/{upper,work}
+  mount -t overlay overlay -o "lowerdir=$CARRY$path,upperdir=$layer/upper,workdir=$layer/work" ".$path"
 done
 
 mount --bind "$HOSTS_FILE" etc/hosts  # one file for all hosts, which the lab rewrites as hosts come and go
@@ -29,16 +30,16 @@ echo "nameserver $GATEWAY" >etc/resolv.conf  # nobody answers there, and says so
 echo "$HOST_NAME" >etc/hostname
 
 # A machine image's users. They are root under other names: sudo need not be installed, and Python may stand in
-# a directory that only root can read.
-rm -rf root/.ssh root/.aws root/.bashrc root/.profile root/.bash_profile
+# a directory that only root can read. They share root's home, which is where ssh looks for a key named ~/KEY,
+# going by the user's number.
+rm -rf root/{.ssh,.aws,.elastic-deploy,.bashrc,.profile,.bash_profile,.bash_login} home/{ubuntu,ec2-user}
 for user in ubuntu ec2-user; do
   grep -q "^$user:" etc/passwd || echo "$user:x:0:0::/home/$user:/bin/bash" >>etc/passwd
+  ln -s /root "home/$user"
 done
-for home in root home/ubuntu home/ec2-user; do
-  mkdir -p "$home/.ssh"
-  chmod 700 "$home/.ssh"
-  printf '%s\n' "$PUBLIC_KEY" >"$home/.ssh/authorized_keys"
-done
+mkdir -m 700 root/.ssh
+printf '%s\n' "$PUBLIC_KEY" >root/.ssh/authorized_keys
+touch root/.bashrc
 if ! [ -e usr/bin/sudo ]; then
   cat >usr/bin/sudo <<'SUDO'
 #!/bin/bash
@@ -49,15 +50,8 @@ SUDO
 fi
 cat >etc/profile.d/ec2lab.sh <<PROFILE
 export PATH="$HOST_PATH" AWS_ENDPOINT_URL="$ENDPOINT"
+export ELASTIC_DEPLOY_REHEARSAL=1  # the image's vLLM is the CPU build, and a GPU is only a number
 PROFILE
-
-is_carried() {  # such a path is the machine's own file, not this host's copy of it
-  local path
-  for path in $CARRIED; do
-    case $1 in "$path"/*) return 0 ;; esac
-  done
-  return 1
-}
 
 # This host's faults: commands that fail wherever they would be found. A line each: command, status, message.
 while read -r command status message; do
@@ -66,9 +60,7 @@ while read -r command status message; do
   printf '#!/bin/bash\necho %q >&2\nexit %s\n' "$command: $message" "$status" >"$fault"
   chmod 755 "$fault"
   for directory in $(echo "$HOST_PATH" | tr : ' '); do
-    if [ -e ".$directory/$command" ] && is_carried "$directory/$command"; then
-      mount --bind "$fault" ".$directory/$command"  # only this host sees it
-    elif [ -e ".$directory/$command" ] || [ "$directory" = /usr/local/bin ]; then
+    if [ -e ".$directory/$command" ] || [ "$directory" = /usr/local/bin ]; then
       rm -f ".$directory/$command"
       cp "$fault" ".$directory/$command"
     fi
