@@ -151,7 +151,7 @@ def onprem(
     )
     check_machines(machines)
     release = installed_release()
-    tree = onprem_document(machines, release, local_files(cluster_name, release))
+    tree = onprem_document(machines, release, local_files(cluster_name))
     _write_tree(tree, onprem_header(machines, release), output, force)
 
 
@@ -166,7 +166,7 @@ def _account(order: Order) -> Account:
 
 def _write_aws(choice: Choice, output: Path | None, force: bool) -> None:
     release = installed_release()
-    tree = document(choice, release, local_files(choice.order.cluster_name, release))
+    tree = document(choice, release, local_files(choice.order.cluster_name))
     _write_tree(tree, header(choice, release), output, force)
 
 

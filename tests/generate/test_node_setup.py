@@ -17,8 +17,7 @@ from elastic_deploy.cluster.generate.node_setup import (
 )
 from elastic_deploy.cluster.generate.release import Release, installed_release
 
-RELEASE = Release(ours="1.2.3", ray="2.60.0", vllm="0.32.0", python="3.11")
-WHEEL = "elastic_deploy-1.2.3-py3-none-any.whl"
+RELEASE = Release(ray="2.60.0", vllm="0.32.0", python="3.11")
 
 
 class Machine:
@@ -119,15 +118,6 @@ def test_the_nodes_get_the_launchers_versions(machine: Machine) -> None:
     ]
 
 
-def test_our_package_is_installed_where_it_was_carried(machine: Machine) -> None:
-    wheel = machine.home / ".elastic-deploy" / "node" / WHEEL
-    wheel.parent.mkdir(parents=True)
-    wheel.write_text("")
-    for commands in (head_setup_commands(RELEASE, boto3=False), worker_setup_commands(RELEASE)):
-        machine.run(plain(commands)[-1])
-    assert machine.calls == [f"uv pip install --quiet {wheel}"] * 2
-
-
 def test_ray_is_started_with_its_settings(machine: Machine) -> None:
     machine.program("ray", f'echo "ray $*" >> {machine.calls_file}; env | grep "^RAY_\\|^FI_\\|^LD_" | sort')
     for command in plain(head_start_commands()):
@@ -150,7 +140,7 @@ def test_ray_is_started_with_its_settings(machine: Machine) -> None:
 
 
 def test_a_launcher_without_vllm_asks_for_the_version() -> None:
-    bare = Release(ours="1.2.3", ray="2.60.0", vllm=None, python="3.11")
+    bare = Release(ray="2.60.0", vllm=None, python="3.11")
     note = worker_setup_commands(bare)
     assert "vllm>=0.32" in plain(note)[0]
     assert "vllm==0.32.x" in note.question
@@ -159,5 +149,4 @@ def test_a_launcher_without_vllm_asks_for_the_version() -> None:
 def test_the_versions_are_those_installed_here() -> None:
     release = installed_release()
     assert release.ray == ray.__version__
-    assert release.wheel == f"elastic_deploy-{release.ours}-py3-none-any.whl"
     assert release.python == f"{sys.version_info.major}.{sys.version_info.minor}"

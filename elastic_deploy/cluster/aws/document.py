@@ -52,7 +52,7 @@ def document(choice: Choice, release: Release, files: LocalFiles) -> dict[str, A
             "What stands under node_config is RunInstances' own; `*name` repeats what `&name` holds.",
         ),
         "head_node_type": "head",
-        "file_mounts": file_mounts(files, release, order.cluster_name),
+        "file_mounts": file_mounts(files, order.cluster_name),
         "initialization_commands": Note(
             ["timeout 300 cloud-init status --wait > /dev/null 2>&1 || true"],
             "SSH answers before the machine has booted: its disks may not be mounted yet.",

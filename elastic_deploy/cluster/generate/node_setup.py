@@ -21,38 +21,28 @@ _HEALTH = (
 )
 
 
-def file_mounts(files: LocalFiles, release: Release, cluster_name: str, *, ours: bool = True) -> Note:
-    """The files that every node gets: the cluster's Ray token and, if it is of use there, our own package.
+def file_mounts(files: LocalFiles, cluster_name: str, *, ours: bool = True) -> Note:
+    """The files that every node gets: the cluster's Ray token.
 
-    The package is a question where there is no wheel of it here.
+    `ours`: `elastic-deploy up` launches the cluster, and makes the token; otherwise it is a question where none is.
     """
-    mounts: dict[str, object] = {
-        TOKEN: Note(files.token)
-        if files.has_token
-        else Note(
-            files.token,
-            question="make the cluster's Ray token once, then nothing is to be filled in here:\n"
-            f"  (umask 077; mkdir -p {files.token.rpartition('/')[0]}; openssl rand -hex 32 > {files.token})",
-        )
-    }
-    question = ""
-    if files.has_wheel:
-        mounts[f"{NODE_DIR}/{release.wheel}"] = files.wheel
-    elif ours:
-        question = (
-            f"elastic-deploy {release.ours} itself is not carried to the nodes, and `elastic-deploy up` needs it there"
-            " (`ray up` alone does not). Build its wheel, and mount it:\n"
-            f"  {NODE_DIR}/{release.wheel}:\n"
-            f"    {files.wheel}"
-        )
+    by_hand = (
+        f"  (umask 077; mkdir -p {files.token.rpartition('/')[0]}\n"
+        f"  [ -e {files.token} ] || openssl rand -hex 32 > {files.token})"
+    )
+    asked = "" if ours or files.has_token else f"make the cluster's Ray token once:\n{by_hand}"
+    made = (
+        f" `elastic-deploy up` makes it, and brings itself to the nodes. For `ray up` alone, make it once:\n{by_hand}"
+        if ours
+        else ""
+    )
     return Note(
-        mounts,
+        {TOKEN: Note(files.token, question=asked)},
         "What every node gets from this machine; the head hands it on to the others.\n"
         "The token: with RAY_AUTH_MODE=token Ray refuses whoever does not have it, and `ray up` carries none by itself."
-        f" It is the secret of {cluster_name} alone; Ray's commands on the nodes find it.\n"
+        f" It is the secret of {cluster_name} alone; Ray's commands on the nodes find it.{made}\n"
         "Gated models: mount your Hugging Face token as well:\n"
         f"  {NODE_DIR}/hf-token: ~/.cache/huggingface/token",
-        question,
     )
 
 
@@ -102,7 +92,7 @@ def head_setup_commands(release: Release, *, boto3: bool) -> Note:
     cloud = ' "boto3>=1.35"' if boto3 else ""
     why = " boto3 is what its autoscaler speaks to EC2 with." if boto3 else ""
     return Note(
-        [f'uv pip install --quiet "ray[default]=={release.ray}"{cloud}', _own_package(release)],
+        [f'uv pip install --quiet "ray[default]=={release.ray}"{cloud}'],
         f"Ray {release.ray}, the launcher's.{why}",
     )
 
@@ -111,7 +101,7 @@ def worker_setup_commands(release: Release) -> Note:
     """Ray and vLLM where the GPUs are."""
     vllm = f"vllm=={release.vllm}" if release.vllm else f"vllm>={_OLDEST_VLLM}"
     return Note(
-        [f'uv pip install --quiet --torch-backend=auto "{vllm}" "ray[default]=={release.ray}"', _own_package(release)],
+        [f'uv pip install --quiet --torch-backend=auto "{vllm}" "ray[default]=={release.ray}"'],
         "Ray and vLLM in one step, so that they agree on what they share; the PyTorch that fits the node's driver. An"
         " image that has all this already saves the minutes that it takes on each new node.",
         question=""
@@ -167,7 +157,3 @@ def worker_start_commands(*, efa: bool) -> Note:
         " NCCL_DEBUG=INFO an engine's log then says that it was taken. EFA registers memory, hence `ulimit -l`."
     )
     return Note(["ray stop", start], f"The same on the GPU nodes. {comment}" if efa else "The same on the GPU nodes.")
-
-
-def _own_package(release: Release) -> Command:
-    return Command((f"WHEEL={NODE_DIR}/{release.wheel};", "if [ -f $WHEEL ]; then uv pip install --quiet $WHEEL; fi"))

@@ -62,7 +62,7 @@ def onprem_document(machines: Machines, release: Release, files: LocalFiles) -> 
             " out on the machine.",
         ),
         "auth": {"ssh_user": machines.ssh_user, "ssh_private_key": key},
-        "file_mounts": file_mounts(files, release, machines.cluster_name, ours=False),
+        "file_mounts": file_mounts(files, machines.cluster_name, ours=False),
         "setup_commands": setup_commands(release, None),
         "head_setup_commands": head_setup_commands(release, boto3=False),
         "worker_setup_commands": worker_setup_commands(release),

