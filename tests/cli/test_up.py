@@ -314,3 +314,15 @@ def test_a_relative_model_path_is_made_absolute_for_nodes_of_this_machine(
     (applied,) = (call["payload"]["deployment"] for call in running.calls if call["verb"] == "apply")
     assert applied["model"] == str(tmp_path / "checkpoint")
     assert (applied["name"], applied["served_model_name"]) == ("checkpoint", "checkpoint")
+
+
+def test_a_head_without_our_package_is_named_as_that(
+    cli: Callable[..., Finished], cluster_yaml: Path, running: Script
+) -> None:
+    missing = "/usr/bin/python: Error while finding module specification for 'elastic_deploy.runtime.agent'"
+    running.answer(
+        "status", [{"stderr": f"{missing} (ModuleNotFoundError: No module named 'elastic_deploy')"}, {"exit": 1}]
+    )
+    done = cli("status", cluster_yaml)
+    assert done.code == 7
+    assert "runs without elastic-deploy: `elastic-deploy up` brings it there." in done.err
