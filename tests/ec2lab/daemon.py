@@ -18,10 +18,12 @@ from typing import Any
 
 from werkzeug.serving import make_server
 
+from elastic_deploy.cluster.aws.images import gpu_parameter, head_parameter
 from tests.ec2lab import control, laptop, network, words
 from tests.ec2lab.cloud import REGION, Cloud
 from tests.ec2lab.hosts import Hosts, Settings
 from tests.ec2lab.metadata import MetadataServer
+from tests.ec2lab.parameters import publish
 from tests.ec2lab.requirements import SEARCHED
 from tests.ec2lab.trouble import BootFault, Failure, Limits
 from tests.ec2lab.words import Refusal
@@ -44,6 +46,8 @@ def main() -> None:
     room = laptop.furnish(directory / "room", needed)
     network.run_ip(network.outer())
     cloud = Cloud()
+    for name in (gpu_parameter("x86_64"), head_parameter("x86_64")):
+        publish(REGION, name, image_of(cloud))
     (directory / "hosts").mkdir()
     settings = Settings(
         disks=room.disks,
@@ -82,6 +86,12 @@ def live(cloud: Cloud, hosts: Hosts, hosts_file: Path, owner: int, stop: threadi
         reap()
 
 
+def image_of(cloud: Cloud) -> str:
+    """The machine image that the tests launch: one that moto has of Amazon's."""
+    images = cloud.backend.describe_images(filters={"owner-alias": ["amazon"], "architecture": ["x86_64"]})
+    return images[0].id if images else ""
+
+
 def reap() -> None:
     """Take the orphans that have ended, as process 1 has to. Our own children, which are waited for by those who
     started them, are told by their session: it is ours."""
@@ -97,8 +107,7 @@ def actions(cloud: Cloud, hosts: Hosts, stop: threading.Event) -> control.Action
 
     def describe() -> dict[str, object]:
         subnets = {one.availability_zone: one.id for one in cloud.backend.describe_subnets()}
-        images = cloud.backend.describe_images(filters={"owner-alias": ["amazon"], "architecture": ["x86_64"]})
-        return {"region": REGION, "subnets": subnets, "image": images[0].id if images else ""}
+        return {"region": REGION, "subnets": subnets, "image": image_of(cloud)}
 
     def limit(kind: str, key: list[str], number: int | None) -> None:
         with cloud.lock:

@@ -48,6 +48,8 @@ exec env "$@"
 SUDO
   chmod 755 usr/bin/sudo
 fi
+printf '#!/bin/bash\nexec %q %q "$@"\n' "$PYTHON" "$UV" >usr/local/bin/uv
+chmod 755 usr/local/bin/uv
 cat >etc/profile.d/ec2lab.sh <<PROFILE
 export PATH="$HOST_PATH" AWS_ENDPOINT_URL="$ENDPOINT"
 export ELASTIC_DEPLOY_REHEARSAL=1  # the image's vLLM is the CPU build, and a GPU is only a number

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from tests.ec2lab import network
 from tests.ec2lab.trouble import BootFault
 
 BOOT = Path(__file__).with_name("host.sh")
+UV = Path(__file__).with_name("uv.py")  # seen by the hosts under the same path
 BOOTED = ".booted"  # a file that host.sh makes in the root directory when all is as it should be
 BOOT_LIMIT = 20.0  # seconds
 
@@ -176,6 +178,8 @@ class Hosts:
             "ENDPOINT": network.ENDPOINT,
             "PUBLIC_KEY": machine.public_key,
             "HOST_PATH": settings.search_path,
+            "UV": str(UV),
+            "PYTHON": sys.executable,
             "SSH": "mute" if any(fault.mute_ssh for fault in faults) else "answers",
             "SSH_AFTER": str(max((fault.slow for fault in faults), default=0.0)),
             "BROKEN": "\n".join(f"{fault.broken} {fault.status} {fault.message}" for fault in broken),

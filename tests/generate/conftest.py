@@ -8,13 +8,13 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
-from moto.ssm.models import Parameter, ssm_backends
 
 from elastic_deploy.cli.main import run
 from elastic_deploy.cluster.aws import lookup
 from elastic_deploy.cluster.aws.images import gpu_parameter, head_parameter
 from elastic_deploy.cluster.aws.policy import role_name
 from elastic_deploy.cluster.aws.steps import group_name
+from tests.ec2lab.parameters import publish
 
 REGION = "us-west-2"
 GPU_IMAGE, HEAD_IMAGE = "ami-0000000000000gpu", "ami-000000000000head"
@@ -102,23 +102,6 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoAccount]:
             made.subnets[subnet["AvailabilityZone"]] = subnet["SubnetId"]
             made.vpc = subnet["VpcId"]
         for arch in ("x86_64", "arm64"):
-            _publish(gpu_parameter(arch), GPU_IMAGE)
-            _publish(head_parameter(arch), HEAD_IMAGE)
+            publish(REGION, gpu_parameter(arch), GPU_IMAGE)
+            publish(REGION, head_parameter(arch), HEAD_IMAGE)
         yield made
-
-
-def _publish(name: str, value: str) -> None:
-    """Put one of AWS's own parameters into moto, which lets nobody write them through the API."""
-    parameter = Parameter(
-        account_id="123456789012",
-        name=name,
-        value=value,
-        parameter_type="String",
-        description=None,
-        allowed_pattern=None,
-        keyid=None,
-        last_modified_date=0,
-        version=1,
-        data_type="aws:ec2:image",
-    )
-    ssm_backends["123456789012"][REGION]._parameters[name].append(parameter)

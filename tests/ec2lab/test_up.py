@@ -1,0 +1,173 @@
+"""The whole job on EC2: a generated cluster, real hosts, real SSH, real vLLM over two of them, and nothing left.
+
+The tests follow one deployment from `up` to `down`, each going on from where the one before it left off.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elastic_deploy.cluster.aws.policy import role_name
+from tests.ec2lab.account import generate, prepare_account
+from tests.ec2lab.asking import until
+from tests.ec2lab.commands import Done
+from tests.ec2lab.lab import CREDENTIALS, Lab, Timing
+
+pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.usefixtures("able"), pytest.mark.timeout(900)]
+
+CLUSTER = "it"
+GPU_TYPE = "g6.xlarge"
+SHAPE = ("--model", "tiny", "--gpus", "2", "--tensor-parallel-size", "2")
+ENGINE = 400.0  # seconds: hosts, their setup, and an engine's start, on a busy machine
+SEARCH = Path(__file__).with_name("secrets_search.py")
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody at the laptop, with a home of their own and a cluster YAML."""
+
+    lab: Lab
+    home: Path
+    path: str
+
+    def run(self, *arguments: str, limit: float = 120.0) -> Done:
+        """An elastic-deploy command to its end."""
+        return self.lab.run(["elastic-deploy", *arguments], limit, {"HOME": str(self.home)})
+
+    def up(self) -> Done:
+        """Bring the tiny model up over two nodes."""
+        return self.run("up", self.path, *SHAPE, "--yes", limit=ENGINE)
+
+    def status(self) -> dict[str, Any]:
+        """The status document."""
+        document: dict[str, Any] = json.loads(self.run("status", self.path, "-o", "json").check().stdout)
+        return document
+
+    def events(self) -> list[dict[str, Any]]:
+        """The journal."""
+        document: list[dict[str, Any]] = json.loads(self.run("events", self.path, "-o", "json").check().stdout)
+        return document
+
+    @property
+    def key(self) -> str:
+        """The key that clients send."""
+        return (self.home / ".elastic-deploy" / CLUSTER / "keys" / "tiny").read_text().strip()
+
+    def ask(self, limit: float = 60.0) -> dict[str, Any]:
+        """A completion, from the laptop, by the address that `status` names."""
+        (deployment,) = self.status()["deployments"]
+        header = self.home / "header"  # curl reads it from a file: an argument could be seen by everybody
+        header.write_text(f"Authorization: Bearer {self.key}\n")
+        body = {"model": "tiny", "prompt": "Who are you?", "max_tokens": 8, "temperature": 0}
+        flags = [
+            "-sS",
+            "--fail-with-body",
+            "-m",
+            str(limit),
+            "-H",
+            f"@{header}",
+            "-H",
+            "Content-Type: application/json",
+        ]
+        url = f"{deployment['endpoint']}/completions"
+        said = self.lab.run(["curl", *flags, "-d", json.dumps(body), url], limit + 10).check()
+        answer: dict[str, Any] = json.loads(said.stdout)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def user(able: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    """A laptop before the first `up`, with an account made ready and a generated cluster YAML."""
+    assert able is None
+    with Lab(Timing(), tmp_path_factory.mktemp("logs")) as lab:
+        prepare_account(lab, CLUSTER)
+        path = generate(lab, CLUSTER, "--zones", "a", "--instance-type", GPU_TYPE, "--nodes", "2")
+        yield User(lab, lab.home, path)
+
+
+def gpu_instances(lab: Lab) -> set[str]:
+    """The GPU instances that the API lists as running."""
+    return {one["InstanceId"] for one in lab.instances("running") if one["InstanceType"] == GPU_TYPE}
+
+
+def test_a_generated_cluster_serves_over_two_hosts(user: User) -> None:
+    done = user.up()
+    assert done.returncode == 0, done.stderr[-4000:]
+    print(f"up: {done.seconds:.0f} s")
+    (deployment,) = user.status()["deployments"]
+    (replica,) = deployment["replicas"]
+    assert set(replica["nodes"]) == gpu_instances(user.lab)
+    assert len(replica["nodes"]) == 2
+    assert user.ask()["choices"][0]["text"]
+    # Again with the same arguments, nothing changes.
+    began = time.monotonic()
+    assert "nothing to change" in user.up().check().stderr
+    print(f"up again: {time.monotonic() - began:.0f} s")
+
+
+def test_no_secret_can_be_seen(user: User) -> None:
+    """Of no user of a host, by no list of its processes, in no log, journal or YAML: neither there nor here."""
+    lab = user.lab
+    token = (user.home / ".elastic-deploy" / CLUSTER / "ray-token").read_text()
+    secrets = [token, user.key, CREDENTIALS["AWS_SECRET_ACCESS_KEY"]]
+    (head,) = (one for one in lab.instances("running") if one["InstanceType"] != GPU_TYPE)
+    keys = lab.run_on(
+        head["InstanceId"], ["sh", "-c", "cat ~/.elastic-deploy/head/keys/* ~/.elastic-deploy/head/*key*"]
+    )
+    assert keys.stdout.strip(), "the search must know the engines' keys as well"
+    secrets += [word for word in keys.stdout.replace('"', " ").split() if len(word) > 30]
+    told = ",".join(secret[::-1] for secret in secrets)
+    script = ["python3", str(SEARCH), told]
+    for instance in lab.hosts():
+        done = lab.run_on(instance, [*script, "/tmp", "/root", "/var/log", "/dev/shm"], 200)
+        assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+    done = lab.run([*script, str(user.home), "/tmp"], 200)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+    # The search finds what there is to be found.
+    (user.home / "leak.log").write_text(f"said {token} to everybody")
+    assert "leak.log" in lab.run([*script, str(user.home)], 200).stdout
+    (user.home / "leak.log").unlink()
+
+
+def test_another_machine_with_the_same_yaml_and_key_attaches(user: User) -> None:
+    home = user.home / "another"
+    shutil.copytree(user.home / ".ssh", home / ".ssh")
+    other = User(user.lab, home, user.path)
+    done = other.up()
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "nothing to change" in done.stderr
+    assert other.key == user.key
+    assert not (home / ".elastic-deploy" / CLUSTER / "ray-token").exists()
+    assert other.ask()["choices"][0]["text"] == user.ask()["choices"][0]["text"]
+
+
+def test_an_instance_that_is_terminated_is_replaced(user: User) -> None:
+    before = gpu_instances(user.lab)
+    text = user.ask()["choices"][0]["text"]
+    lost = sorted(before)[0]
+    user.lab.client("ec2").terminate_instances(InstanceIds=[lost])
+    until(lambda: any(event["kind"] == "recovered" for event in user.events()), ENGINE)
+    after = gpu_instances(user.lab)
+    assert lost not in after
+    assert len(after & before) == 1
+    assert len(after) == 2
+    assert user.ask()["choices"][0]["text"] == text
+    (recovery,) = user.status()["deployments"][0]["recoveries"]
+    assert lost in recovery["cause"]
+    print(f"recovered in {recovery['seconds']:.0f} s")
+
+
+def test_down_leaves_nothing_but_what_is_shared(user: User) -> None:
+    done = user.run("down", user.path, "--yes", limit=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert user.lab.instances() == []
+    until(lambda: not user.lab.hosts())
+    assert user.lab.client("iam").get_instance_profile(InstanceProfileName=role_name(CLUSTER))
+    assert not (user.home / ".elastic-deploy" / CLUSTER / "keys").exists()
+    print(f"down: {done.seconds:.0f} s")
