@@ -59,12 +59,12 @@ class User:
         """The key that clients send."""
         return (self.home / ".elastic-deploy" / CLUSTER / "keys" / "tiny").read_text().strip()
 
-    def ask(self, limit: float = 60.0) -> dict[str, Any]:
-        """A completion, from the laptop, by the address that `status` names."""
+    def ask(self, limit: float = 60.0) -> str:
+        """What the model answers, asked from the laptop at the address that `status` names."""
         (deployment,) = self.status()["deployments"]
         header = self.home / "header"  # curl reads it from a file: an argument could be seen by everybody
         header.write_text(f"Authorization: Bearer {self.key}\n")
-        body = {"model": "tiny", "prompt": "Who are you?", "max_tokens": 8, "temperature": 0}
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0}
         flags = [
             "-sS",
             "--fail-with-body",
@@ -75,10 +75,9 @@ class User:
             "-H",
             "Content-Type: application/json",
         ]
-        url = f"{deployment['endpoint']}/completions"
+        url = f"{deployment['endpoint']}/chat/completions"
         said = self.lab.run(["curl", *flags, "-d", json.dumps(body), url], limit + 10).check()
-        answer: dict[str, Any] = json.loads(said.stdout)
-        return answer
+        return str(json.loads(said.stdout)["choices"][0]["message"]["content"])
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +103,7 @@ def test_a_generated_cluster_serves_over_two_hosts(user: User) -> None:
     (replica,) = deployment["replicas"]
     assert set(replica["nodes"]) == gpu_instances(user.lab)
     assert len(replica["nodes"]) == 2
-    assert user.ask()["choices"][0]["text"]
+    assert user.ask()
     # Again with the same arguments, nothing changes.
     began = time.monotonic()
     assert "nothing to change" in user.up().check().stderr
@@ -144,12 +143,12 @@ def test_another_machine_with_the_same_yaml_and_key_attaches(user: User) -> None
     assert "nothing to change" in done.stderr
     assert other.key == user.key
     assert not (home / ".elastic-deploy" / CLUSTER / "ray-token").exists()
-    assert other.ask()["choices"][0]["text"] == user.ask()["choices"][0]["text"]
+    assert other.ask() == user.ask()
 
 
 def test_an_instance_that_is_terminated_is_replaced(user: User) -> None:
     before = gpu_instances(user.lab)
-    text = user.ask()["choices"][0]["text"]
+    text = user.ask()
     lost = sorted(before)[0]
     user.lab.client("ec2").terminate_instances(InstanceIds=[lost])
     until(lambda: any(event["kind"] == "recovered" for event in user.events()), ENGINE)
@@ -157,7 +156,7 @@ def test_an_instance_that_is_terminated_is_replaced(user: User) -> None:
     assert lost not in after
     assert len(after & before) == 1
     assert len(after) == 2
-    assert user.ask()["choices"][0]["text"] == text
+    assert user.ask() == text
     (recovery,) = user.status()["deployments"][0]["recoveries"]
     assert lost in recovery["cause"]
     print(f"recovered in {recovery['seconds']:.0f} s")
