@@ -114,7 +114,7 @@ def _item(value: Any, indent: int) -> list[str]:
     if isinstance(value, Mapping) and value and not _fits(start, value, _LIST_WIDTH):
         block = [line for key, each in value.items() for line in _pair(key, each, indent + 2)]
         first = next(place for place, line in enumerate(block) if not line.lstrip(" ").startswith("#"))
-        block[first] = f"{start} {block[first].lstrip(" ")}"
+        block[first] = f"{start} {block[first].lstrip(' ')}"
         # Above the dash a comment stands as far left as the dash: further right, a folded command before it would
         # take it for its own next line.
         above = [line[2:] for line in block[:first]]
