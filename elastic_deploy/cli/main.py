@@ -25,6 +25,7 @@ COMMANDS = {
     "status": ("elastic_deploy.cli.status", "Show the cluster, its deployments and what they wait for."),
     "events": ("elastic_deploy.cli.events", "Show the journal: what happened, and why."),
     "logs": ("elastic_deploy.cli.logs", "Show the engines' logs."),
+    "tunnel": ("elastic_deploy.cli.tunnel", "Hold an SSH tunnel from this machine to the endpoint."),
     "keys": ("elastic_deploy.cli.keys", "List, add, rotate and revoke the clients' keys."),
     "smoke": ("elastic_deploy.cli.smoke", "Rehearse the whole path here, without a GPU and without a cloud."),
     "generate": ("elastic_deploy.cli.generate", "Write a complete, commented cluster YAML."),

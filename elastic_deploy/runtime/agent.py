@@ -1,7 +1,8 @@
 """The agent: what the CLI runs on the head, `python -m elastic_deploy.runtime.agent VERB`, JSON in and JSON out.
 
-It passes one request to the supervisor's socket and its answer back; only `ensure` imports Ray. So no administrative
-port is opened: whoever may run a command on the head as its user may administer the cluster, and nobody else.
+It passes one request to the supervisor's socket and its answer back; only `ensure` and `doctor` import Ray. So no
+administrative port is opened: whoever may run a command on the head as its user may administer the cluster, and nobody
+else.
 """
 
 import json
@@ -109,6 +110,33 @@ def _start(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
     ray.shutdown()
 
 
+def _doctor() -> Iterator[dict[str, Any]]:
+    from dataclasses import asdict
+
+    import ray
+
+    from elastic_deploy.model.names import NAMESPACE
+    from elastic_deploy.runtime.node_checks.gather import gather
+    from elastic_deploy.runtime.node_checks.judge import judge
+
+    # Asked of Ray and not of the supervisor: a cluster whose supervisor is down needs its doctor most.
+    ray.init("auto", namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield {"ok": {"checks": [asdict(check) for check in judge(gather())]}}
+    finally:
+        ray.shutdown()
+
+
+def _answer(verb: str, payload: dict[str, Any], asker: int) -> Iterator[dict[str, Any]]:
+    match verb:
+        case "ensure":
+            return _ensure(payload)
+        case "doctor":
+            return _doctor()
+        case _:
+            return ask(verb, payload, asker=asker)
+
+
 def main() -> None:
     """Answer one request; every failure is a line that says what it was."""
     verb = sys.argv[1] if len(sys.argv) == 2 else ""
@@ -116,7 +144,7 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     try:
         payload = json.loads(sys.stdin.read() or "{}")
-        for line in _ensure(payload) if verb == "ensure" else ask(verb, payload, asker=answers.fileno()):
+        for line in _answer(verb, payload, answers.fileno()):
             print(json.dumps(line), file=answers, flush=True)
     except UserError as error:
         print(json.dumps({"error": {"code": int(error.code), "message": error.message}}), file=answers, flush=True)
