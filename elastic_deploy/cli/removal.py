@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from elastic_deploy.cluster import launch
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.head import Head, find_head
 from elastic_deploy.cluster.records import keep_records
-from elastic_deploy.cluster.teardown import forget_secrets, left_of, standing
+from elastic_deploy.cluster.teardown import Found, end, end_shared, find, forget_secrets
 from elastic_deploy.cluster.turn import turn
 from elastic_deploy.model.errors import RefusedError, UsageError, UserError
 
@@ -17,41 +16,47 @@ STOP_LIMIT_S = 90.0
 What has not ended by then is ended with its node."""
 
 _CALL_S = 15.0
-_PROOF_LIMIT_S = 10.0
 _POLL_S = 0.5
 
 
-def exists(config: ClusterConfig) -> bool:
-    """Whether anything of the cluster may stand. A cloud is not asked: the answer for one is always yes."""
-    return config.provider_kind != "local" or bool(standing(config).nodes)
+def take_down(
+    config: ClusterConfig, say: Callable[[str], None], found: Found | None = None, *, everything: bool = False
+) -> bool:
+    """End everything of the cluster but its logs and journal, and prove it; whether anything had to be ended.
 
-
-def take_down(config: ClusterConfig, say: Callable[[str], None]) -> None:
-    """End everything of the cluster but its logs and journal, and prove it.
-
-    A head that is dead or silent is said, and does not stop it. Raises RefusedError where something is left.
+    `found`: what stands, if it is known. With `everything`, what outlives a cluster on purpose goes too. A head that is
+    dead or silent is said, and does not stop it. Raises RefusedError where something is left.
     """
     with turn(config.name, "taking down"):
-        before = standing(config)
-        head = None
-        with _tolerated(say):
-            head = find_head(config)
-        if head:
-            with _tolerated(say):
-                stop(head, None, say)
-            with _tolerated(say):
-                keep_records(head)
-        say("The nodes are being ended.")
-        launch.tear_down(config, say)
-        deadline = time.monotonic() + _PROOF_LIMIT_S
-        while (left := left_of(before)) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-        if left:
-            raise RefusedError(
-                f"Of {config.name} there is still {', '.join(left[:5])}: run `down` again. The output of Ray's"
-                f" launcher is in {launch.launch_log(config.name, 'down')}."
-            )
+        stands = found or find(config)
+        if stands.not_asked:
+            say(stands.not_asked)
+        if stands.anything and stands.may_ask_head:
+            _close(config, say)
+        ended = end(config, say, stands.anything)
         forget_secrets(config.name)
+        if everything:
+            end_shared(config, say)
+    return ended
+
+
+def _close(config: ClusterConfig, say: Callable[[str], None]) -> None:
+    """Let the head, if there is one that answers, stop its deployments and give its records."""
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    head = None
+    with _tolerated(say_once):
+        head = find_head(config)
+    if head:
+        with _tolerated(say_once):
+            stop(head, None, say)
+        with _tolerated(say_once):
+            keep_records(head)
 
 
 def stop(head: Head, name: str | None, say: Callable[[str], None]) -> list[str]:

@@ -3,6 +3,7 @@
 Called by `up` on Ctrl-C and when a deployment has failed.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from elastic_deploy.cli.render import count
 from elastic_deploy.cli.terminal import ask, note, say
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.head import find_head
-from elastic_deploy.cluster.teardown import standing
+from elastic_deploy.cluster.teardown import down_in_words, find, standing
 from elastic_deploy.model.errors import UserError
 from elastic_deploy.model.phase import Phase
+
+_LISTED_LATE_S = 3.0
+"""EC2 may list a launch so much after it has been asked for it."""
 
 
 @dataclass(slots=True)
@@ -32,19 +36,37 @@ class Undertaking:
         """What stands now, a sentence each. Never raises for a head that does not answer: that is said too."""
         if not self.launched and not self.applied:
             return ["Nothing was changed."]
+        said = self._by_the_cloud() if self.config.provider_kind == "aws" else []
+        if said and not self.applied:
+            return said
         try:
             head = find_head(self.config)
             document = head.call("status", timeout=10) if head else None
         except UserError as error:
-            return [f"Cluster {self.config.name} may stand, and cannot be asked: {error.message}"]
+            return [*said, f"Cluster {self.config.name} may stand, and cannot be asked: {error.message}"]
         if document is None:
             nodes = standing(self.config).nodes
             if not nodes and self.config.provider_kind == "local":
                 self.launched = False
                 return [f"Nothing of cluster {self.config.name} stands."]
             made = f"node {' and '.join(nodes)} stands" if nodes else "a head node may stand"
-            return [f"The launch of cluster {self.config.name} is not finished: {made}."]
-        return _sentences(self.config.name, document, self.deployment)
+            return said or [f"The launch of cluster {self.config.name} is not finished: {made}."]
+        return [*said, *_sentences(self.config.name, document, self.deployment)]
+
+    def _by_the_cloud(self) -> list[str]:
+        """What stands by the account's own answer, without a head: an `up` that is given up may have made only half."""
+        try:
+            found = find(self.config)
+            if not found.anything:
+                time.sleep(_LISTED_LATE_S)
+                found = find(self.config)
+        except UserError as error:
+            return [f"Cluster {self.config.name} may stand, and cannot be asked: {error.message}"]
+        if not found.anything:
+            self.launched = self.applied = False
+        unfinished = self.launched and not self.applied
+        begun = [f"The launch of cluster {self.config.name} is not finished."] if unfinished else []
+        return [*begun, *found.sentences]
 
     def how_to_remove(self) -> str:
         """The command that removes what this `up` began."""
@@ -68,12 +90,12 @@ class Undertaking:
         try:
             if self.launched:
                 removal.take_down(self.config, say)
-                note(f"Cluster {self.config.name} is down, and nothing of it is left but its logs and journal.")
+                note(down_in_words(self.config))
             elif head := find_head(self.config):
                 removal.stop(head, self.deployment, say)
                 note(f"{self.deployment} is stopped; cluster {self.config.name} stays as it was before.")
         except (UserError, KeyboardInterrupt) as error:
-            note(f"It could not be removed ({error or 'interrupted'}). To try again: {self.how_to_remove()}")
+            note(f"It could not be removed ({str(error) or 'interrupted'}). To try again: {self.how_to_remove()}")
 
 
 def _sentences(cluster: str, document: dict[str, Any], name: str) -> list[str]:

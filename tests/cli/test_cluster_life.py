@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from elastic_deploy.cluster.config import load_cluster
+from elastic_deploy.cluster.orphan import end_orphans
 from elastic_deploy.cluster.teardown import left_of, standing
 from tests.cli.conftest import CLUSTER, Finished, command_line
 
@@ -120,3 +121,20 @@ def test_a_head_that_cannot_be_set_up_is_exit_7_with_the_reason_and_the_log(clus
     finally:
         assert run("down", cluster_yaml, "-y").code == 0
     assert standing(load_cluster(cluster_yaml)).nodes == ()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("said", ["is being launched", "The head node is there", "Ray is being started"])
+def test_down_finishes_what_a_killed_up_has_begun(scarce: Path, home: Path, said: str) -> None:
+    up = ("up", scarce, "--model", "tiny", "--gpus", 1, "--port", free_port())
+    with subprocess.Popen(command_line(*up), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        assert any(said in line for line in process.stderr)
+        process.kill()
+        process.wait(60)
+    down = run("down", scarce)
+    assert down.code == 0, down.err
+    time.sleep(2)  # a launcher that went on would have made something by now
+    assert standing(load_cluster(scarce)).nodes == ()
+    assert end_orphans(load_cluster(scarce)) == []
+    assert not (home / CLUSTER / "ray-token").exists()
