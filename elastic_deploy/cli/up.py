@@ -102,7 +102,8 @@ def _up(prepared: Prepared, begun: Undertaking, manner: Manner) -> tuple[ExitCod
         if begun.launched:
             for sentence in begun.describe():
                 note(sentence)
-            note(f"To remove it: {begun.how_to_remove()}")
+            if begun.launched:  # describing may have found that nothing stands
+                note(f"To remove it: {begun.how_to_remove()}")
         raise
     if deployment is None:
         note("Nothing was changed.")

@@ -33,6 +33,8 @@ UP_LIMIT_S = 3600.0
 DOWN_LIMIT_S = 900.0
 """EC2 takes one to four minutes to end an instance; Ray waits for all of them at once."""
 HEAD_LIMIT_S = 120.0
+LAUNCHED = "launched.yaml"
+"""The completed YAML below the cluster's directory. It may hold what the user's own holds, secrets among it."""
 _LAUNCHER = "elastic_deploy.cluster.launcher"
 _REMIND_S = 15.0
 _END_GRACE_S = 10.0
@@ -137,7 +139,7 @@ def _completed(config: ClusterConfig) -> Path:
     """The YAML that Ray is to read: nodes that are not this machine get our package with it."""
     if config.provider_kind == "local":
         return config.path
-    path = cluster_dir(config.name) / "launched.yaml"
+    path = cluster_dir(config.name) / LAUNCHED
     write_private(path, yaml.safe_dump(completed(config, str(own_wheel())), sort_keys=False))
     return path
 

@@ -157,7 +157,8 @@ def _has_key(config: ClusterConfig) -> bool:
 
 
 def forget_secrets(cluster_name: str) -> None:
-    """Remove the keys and the Ray token of a cluster that is gone. Logs and the journal stay."""
+    """Remove keys, Ray token and completed YAML of a cluster that is gone. Logs and the journal stay."""
     directory = cluster_dir(cluster_name)
     rmtree(directory / KEYS, ignore_errors=True)
     (directory / TOKEN).unlink(missing_ok=True)
+    (directory / launch.LAUNCHED).unlink(missing_ok=True)
