@@ -28,6 +28,7 @@ class Condition(StrEnum):
     ENGINE_MAIMED = "engine maimed"
     ENGINE_UNSEEN = "engine unseen"
     ENGINE_WEDGED = "engine wedged"
+    NODE_DUE = "node due"
     ENGINE_SILENT = "engine silent"
     ENGINE_STARTING = "engine starting"
     SERVING = "serving"
@@ -35,6 +36,7 @@ class Condition(StrEnum):
     ENGINE_LEAVING = "engine leaving"
     GROUP_ABSENT = "group absent"
     GROUP_UNFIT = "group unfit"
+    GROUP_DOOMED = "group doomed"
     GANG_INCOMPLETE = "gang incomplete"
     NODE_SUSPECT = "node suspect"
     BACKING_OFF = "backing off"
@@ -71,6 +73,7 @@ def _is_undisturbed(facts: ReplicaFacts) -> bool:
         and facts.memory.fingerprint == facts.fingerprint
         and facts.is_intact
         and not facts.view.blind
+        and not facts.is_due
     )
 
 
@@ -132,6 +135,7 @@ RULES: tuple[Rule, ...] = (
         _is_wedged,
         "only a generation proves life, and the engine's own count of tokens stands still",
     ),
+    Rule(Condition.NODE_DUE, True, lambda f: f.is_due, "the cloud is about to take a node of it"),
     Rule(Condition.ENGINE_SILENT, True, _is_silent, "the engine has not generated within its time to start"),
     Rule(Condition.ENGINE_STARTING, True, lambda f: not f.proven, "the engine runs and has not generated yet"),
     Rule(Condition.SERVING, True, _always, "the engine has generated"),
@@ -154,6 +158,12 @@ RULES: tuple[Rule, ...] = (
         "the GPUs have to be reserved together before anything starts",
     ),
     Rule(Condition.GROUP_UNFIT, False, lambda f: not f.fits, "the group was made for another shape"),
+    Rule(
+        Condition.GROUP_DOOMED,
+        False,
+        lambda f: f.is_on_draining_node,
+        "a node of the group is about to go, and Ray moves no bundle before it is gone",
+    ),
     Rule(
         Condition.GANG_INCOMPLETE,
         False,

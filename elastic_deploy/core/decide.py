@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from elastic_deploy.core.deployment import DeploymentStep, step
 from elastic_deploy.core.facts import Index
-from elastic_deploy.model.action import Action, RequestResources, Route, RouteEntry
+from elastic_deploy.model.action import Action, DrainNode, RequestResources, Route, RouteEntry
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Memory
 from elastic_deploy.model.shape import Bundle, Shape
-from elastic_deploy.model.snapshot import Snapshot
+from elastic_deploy.model.snapshot import NodeState, NoticeKind, Snapshot
 from elastic_deploy.model.spec import GPU_BUNDLE, ClusterSpec, DeploymentSpec
 
 RESEND_PERIOD = 15.0
@@ -53,13 +53,24 @@ def decide(spec: ClusterSpec, snapshot: Snapshot, memory: Memory, now: float) ->
     wakes = [s.wake_at for s in steps if s.wake_at is not None]
     if request:
         wakes.append(sent_at + RESEND_PERIOD)
-    # The request goes first: nodes take minutes to come, everything else waits for them.
+    # The draining goes first, so that nothing more is placed there. Then the request: nodes take minutes to come,
+    # everything else waits for them.
     return Decision(
-        (*sending, *(action for s in steps for action in s.actions), *routing),
+        (*_draining(snapshot), *sending, *(action for s in steps for action in s.actions), *routing),
         after,
         min(wakes, default=None),
         (*said, *(event for s in steps for event in s.events), *failed),
         _settled(spec, steps),
+    )
+
+
+def _draining(snapshot: Snapshot) -> tuple[Action, ...]:
+    """Have Ray drain the nodes that the cloud is about to take, until it is seen to."""
+    joined = {n.ray_id: n for n in snapshot.nodes.value or () if n.state is NodeState.JOINED and not n.is_head}
+    return tuple(
+        DrainNode(notice.node, notice.deadline, f"the cloud takes the node ({notice.kind.value})")
+        for notice in snapshot.notices
+        if notice.kind is NoticeKind.INTERRUPTION and notice.deadline is not None and notice.node in joined
     )
 
 

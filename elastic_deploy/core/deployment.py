@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from elastic_deploy.core.adoption import take_up, with_found
 from elastic_deploy.core.facts import Index, facts_of
 from elastic_deploy.core.giving_up import failure_of, refusal_of, rolls_out
+from elastic_deploy.core.moving import noted, told
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.replica import leave
 from elastic_deploy.core.replica import step as step_replica
@@ -45,10 +46,11 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     before = take_up(spec, memory, now, fingerprint)
     goes_on = spec.wanted and before.failure is None
     found, adopted = with_found(spec, before, index, now, fingerprint)
-    peopled = rostered(spec, found, fingerprint, blind=bool(index.blind)) if goes_on else found
+    found = noted(spec, found, index)
+    peopled = rostered(spec, found, fingerprint, now, blind=bool(index.blind)) if goes_on else found
     steps = _replica_steps(spec, peopled, index, now, fingerprint)
 
-    events = [*adopted, *(event for s in steps for event in s.events)]
+    events = [*adopted, *told(spec, before, peopled), *(event for s in steps for event in s.events)]
     after = _remembered(peopled, steps)
     if _waits(after) and not _waits(before):
         # GPUs that had come are lost, or more are wanted: this is another wait, with a deadline of its own.

@@ -21,6 +21,10 @@ reads the table every 0.2 s, and what it sent just before may still be on its wa
 STOPPED_LIMIT = 30.0
 """Seconds at the most for a deployment that the user stops: who stops it does not want to wait for its clients."""
 
+LAST_SECONDS = 5.0
+"""Seconds before the cloud takes a node at which an engine on it is ended, whatever it is still doing: the streams that
+are left go on elsewhere, where they can, rather than hang on a host that vanishes."""
+
 UNCOUNTED_LIMIT = 30.0
 """Seconds at the most for an engine that does not say how busy it is (vLLM's `--disable-log-stats`)."""
 
@@ -33,7 +37,7 @@ def drain(facts: ReplicaFacts, condition: Condition, why: str) -> ReplicaStep | 
     if memory.draining_since is None:
         remembered = replace(memory, draining_since=facts.now)
         message = f"{facts.name} finishes what it was asked, for {format_duration(_allowed(facts))} at the most: {why}."
-        event = engine_event(facts, "engine.draining", message)
+        event = engine_event(facts, "engine.draining", message, _because(facts))
         return ReplicaStep(condition, remembered, events=(event,), wake_at=facts.now + GRACE)
     idle_from, ends_at = memory.draining_since + GRACE, memory.draining_since + _limit(facts)
     probe = facts.probe
@@ -46,7 +50,13 @@ def ending_event(facts: ReplicaFacts, why: str) -> EventDraft:
     """That the engine is ended now, and how much it leaves unfinished, as far as it has said."""
     busy = facts.probe.busy if facts.probe and facts.memory.draining_since is not None and _serves(facts) else None
     left = f" It leaves {counted(busy, 'request')} unfinished." if busy else ""
-    return engine_event(facts, "engine.ending", f"{facts.name} is ended: {why}.{left}", unfinished=busy or 0)
+    message = f"{facts.name} is ended: {why}.{left}"
+    return engine_event(facts, "engine.ending", message, _because(facts), unfinished=busy or 0)
+
+
+def _because(facts: ReplicaFacts) -> str:
+    """The subject that the end comes of: the node that the cloud takes, if it is that."""
+    return f"node:{facts.memory.move.node}" if facts.memory.move else ""
 
 
 def _serves(facts: ReplicaFacts) -> bool:
@@ -56,8 +66,13 @@ def _serves(facts: ReplicaFacts) -> bool:
 
 
 def _allowed(facts: ReplicaFacts) -> float:
-    limit = facts.spec.drain_timeout
-    return limit if facts.spec.wanted else min(limit, STOPPED_LIMIT)
+    limit, memory = facts.spec.drain_timeout, facts.memory
+    if not facts.spec.wanted:
+        limit = min(limit, STOPPED_LIMIT)
+    if memory.move is None:
+        return limit
+    since = facts.now if memory.draining_since is None else memory.draining_since
+    return min(limit, max(0.0, memory.move.at - LAST_SECONDS - since))
 
 
 def _limit(facts: ReplicaFacts) -> float:

@@ -54,6 +54,18 @@ def replace_by_user(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     return ReplicaStep(rule.condition, memory, ending(facts, rule.why), (ending_event(facts, rule.why),))
 
 
+def hand_over(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
+    """End an engine before the cloud takes a node of it; first let it finish what it was asked, while there is time."""
+    if (draining := drain(facts, rule.condition, rule.why)) is not None:
+        return draining
+    move, memory = facts.memory.move, facts.memory
+    cause = f"the cloud took node {move.node}" if move else "the cloud took a node of it"
+    because = f"node:{move.node}" if move else ""
+    outage = outage_of(facts, cause, because)
+    memory = replace(memory.forgiven, engine_ended=True, whole_since=None, suspected_at=None, outage=outage)
+    return ReplicaStep(rule.condition, memory, ending(facts, rule.why), (ending_event(facts, rule.why),))
+
+
 def await_verdict(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     """Wait until Ray has judged a node that refuses connections, or for as long as that can take."""
     memory = facts.memory

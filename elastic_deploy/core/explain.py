@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from elastic_deploy.core.classify import Condition, classify
-from elastic_deploy.core.facts import Index, ReplicaFacts, facts_of
+from elastic_deploy.core.facts import HANDOVER, Index, ReplicaFacts, facts_of
 from elastic_deploy.core.gang import note_whole
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.roster import asked_gpus, proven, spec_for
 from elastic_deploy.core.tally import counted, tally
-from elastic_deploy.model.duration import format_duration
+from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.memory import DeploymentMemory, FailureKind, ReplicaMemory
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.snapshot import LaunchFailure, Snapshot
@@ -25,7 +25,13 @@ FAILURES_TOLD = 120.0
 been followed by a launch that was not refused."""
 
 
-_GATHERING = (Condition.GROUP_ABSENT, Condition.GROUP_UNFIT, Condition.GANG_INCOMPLETE, Condition.GANG_BROKEN)
+_GATHERING = (
+    Condition.GROUP_ABSENT,
+    Condition.GROUP_UNFIT,
+    Condition.GROUP_DOOMED,
+    Condition.GANG_INCOMPLETE,
+    Condition.GANG_BROKEN,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def reason(spec: DeploymentSpec, memory: DeploymentMemory | None, snapshot: Snap
         Phase.RECOVERING: _recovering,
         Phase.DEGRADED: _degraded,
     }[phase](replicas)
-    return " ".join([said, *_change(replicas), *_obstacles(replicas, phase)])
+    return " ".join([said, *_moving(replicas), *_change(replicas), *_obstacles(replicas, phase)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,37 @@ def _change(r: _Replicas) -> list[str]:
     states = [f"{replica.id}: {_state(r, replica)}" for replica in coming[:1]]
     states += [f"{replica.id} finishes what it was asked" for replica in going[:1]]
     return [f"A change is being rolled out: {done}{'; ' if states else ''}{'; '.join(states)}."]
+
+
+def _moving(r: _Replicas) -> list[str]:
+    """What becomes of replicas on nodes that the cloud is about to take, a sentence for each."""
+    sentences = []
+    coming = [replica for replica in r.memory.staying if not replica.serves and replica.move is None]
+    for replica in [replica for replica in r.memory.replicas if replica.move and replica.serves]:
+        move = replica.move
+        if move is None:
+            continue
+        told = f"The cloud takes node {move.node} of {replica.id} at {clock(move.at)}"
+        if replica.leaving:
+            then = "it finishes what it was asked"
+        elif coming:
+            then = f"it serves until {coming[0].id} does in its place; {coming[0].id}: {_successor(r, coming[0])}"
+        elif r.now >= move.at - HANDOVER:
+            then = "it finishes what it was asked, and is started anew on another node; requests are held meanwhile"
+        else:
+            then = (
+                "it serves until shortly before, because the cluster has no room for another beside it, and is then "
+                "started anew on another node; requests are held meanwhile"
+            )
+        sentences.append(f"{told}: {then}.")
+    return sentences
+
+
+def _successor(r: _Replicas, replica: ReplicaMemory) -> str:
+    """What a successor waits for. How many GPUs have come is not told: those of the old one would be among them."""
+    if replica_phase(replica) is Phase.WAITING:
+        return f"waiting for its {counted(r.spec.shape.gpus_per_replica, 'GPU')} together"
+    return _state(r, replica)
 
 
 def _upper(text: str) -> str:

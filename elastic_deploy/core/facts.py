@@ -15,8 +15,10 @@ from elastic_deploy.model.snapshot import (
     EngineState,
     GroupSeen,
     GroupState,
+    NodeNotice,
     NodeSeen,
     NodeState,
+    NoticeKind,
     ProbeSeen,
     Snapshot,
 )
@@ -24,6 +26,12 @@ from elastic_deploy.model.spec import DeploymentSpec
 
 # Python 3.11 takes four times as long to find an enum's member by its class, and here it counts: see bench-decide.
 _DEAD, _CREATED, _REMOVED, _ENDED = NodeState.DEAD, GroupState.CREATED, GroupState.REMOVED, EngineState.ENDED
+_DRAINING = NodeState.DRAINING
+
+
+HANDOVER = 20.0
+"""Seconds before the cloud takes a node at which an engine on it is given no more requests, if no other serves in its
+place by then: what it was asked may be finished meanwhile. EC2 announces an interruption two minutes ahead."""
 
 
 def is_gone(engine: EngineSeen | None) -> bool:
@@ -50,7 +58,8 @@ class Index:
     """The snapshot by deployment and replica.
 
     `blind` says which reading failed, if one did. `dead` and `suspect` hold the nodes that are not well, by Ray's id:
-    the only ones that a replica has to know of.
+    the only ones that a replica has to know of. `draining` holds those on which Ray places nothing any more, `notices`
+    what the cloud has said of when it takes a node.
     """
 
     snapshot: Snapshot
@@ -58,6 +67,8 @@ class Index:
     dead: dict[str, NodeSeen]
     suspect: dict[str, NodeSeen]
     deployments: dict[str, Parts]
+    draining: dict[str, NodeSeen] = field(default_factory=dict)
+    notices: dict[str, NodeNotice] = field(default_factory=dict)
 
     def of_deployment(self, name: str) -> Parts:
         """What was seen of one deployment."""
@@ -70,6 +81,8 @@ class Index:
         # A launch that was given up has no Ray id, and has never been a member of anything.
         dead = {node.ray_id: node for node in nodes if node.state is _DEAD and node.ray_id}
         suspect = {node.ray_id: node for node in nodes if node.suspect and node.state is not _DEAD}
+        draining = {node.ray_id: node for node in nodes if node.state is _DRAINING}
+        notices = {one.node: one for one in snapshot.notices if one.kind is NoticeKind.INTERRUPTION}
         deployments: defaultdict[str, Parts] = defaultdict(Parts)
         for group in snapshot.groups.value or ():
             if group.state is not _REMOVED:
@@ -83,7 +96,7 @@ class Index:
                 parts.running.add(engine.name.replica)
         for probe in snapshot.probes:
             deployments[probe.name.deployment].probes.setdefault(probe.name.replica, []).append(probe)
-        return Index(snapshot, _blindness(snapshot), dead, suspect, dict(deployments))
+        return Index(snapshot, _blindness(snapshot), dead, suspect, dict(deployments), draining, notices)
 
 
 def _blindness(snapshot: Snapshot) -> str:
@@ -157,6 +170,18 @@ class ReplicaFacts(NamedTuple):
     def fits(self) -> bool:
         """Whether the group has the number of bundles that the spec asks for."""
         return self.group is not None and len(self.group.bundle_nodes) == self.spec.shape.gpus_per_replica
+
+    @property
+    def is_on_draining_node(self) -> bool:
+        """Whether a bundle of the group is on a node that Ray drains: what is started there is lost with it."""
+        draining, group = self.view.draining, self.group
+        return bool(draining) and group is not None and any(ray_id in draining for ray_id in group.bundle_nodes)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the cloud takes a node of it so soon that what it was asked has to be finished now."""
+        move = self.memory.move
+        return move is not None and self.now >= move.at - HANDOVER
 
     @property
     def is_intact(self) -> bool:

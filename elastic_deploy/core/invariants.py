@@ -4,8 +4,9 @@ A violation is a bug of ours: the supervisor journals it and carries out nothing
 """
 
 from elastic_deploy.core.decide import Decision
-from elastic_deploy.core.facts import Index, is_gone
-from elastic_deploy.core.roster import most_gpus
+from elastic_deploy.core.facts import HANDOVER, Index, is_gone
+from elastic_deploy.core.moving import MOVED, TAKEN
+from elastic_deploy.core.roster import is_moving, most_gpus
 from elastic_deploy.model.action import (
     CreatePlacementGroup,
     EndEngine,
@@ -13,7 +14,7 @@ from elastic_deploy.model.action import (
     RequestResources,
     StartEngine,
 )
-from elastic_deploy.model.memory import Memory
+from elastic_deploy.model.memory import DeploymentMemory, Memory, ReplicaMemory
 from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.phase import TRANSITIONS, Phase
 from elastic_deploy.model.snapshot import EngineSeen, EngineState, GroupState, Snapshot
@@ -32,7 +33,7 @@ def violations(spec: ClusterSpec, snapshot: Snapshot, memory: Memory, now: float
     return [
         *broken,
         *_acts_on_nothing_unseen(index, decision),
-        *_ends_no_healthy_engine(spec, index, memory, decision),
+        *_ends_no_healthy_engine(spec, index, memory, decision, now),
         *_starts_one_engine_in_a_whole_group(index, decision),
         *_removes_no_group_in_use(index, decision),
     ]
@@ -50,7 +51,8 @@ def illegal_turns(memory: Memory, decision: Decision) -> list[str]:
 
 
 def _asks_no_more_than_the_spec(spec: ClusterSpec, decision: Decision) -> list[str]:
-    allowed = sum(most_gpus(d) for d in spec.deployments if d.wanted)
+    moving = {d.name for d in decision.memory.deployments if is_moving(d)}
+    allowed = sum(most_gpus(d, moving=d.name in moving) for d in spec.deployments if d.wanted)
     broken = []
     for action in decision.actions:
         if isinstance(action, RequestResources):
@@ -76,10 +78,13 @@ def _acts(action: object) -> bool:
     return isinstance(action, ACTS)
 
 
-def _ends_no_healthy_engine(spec: ClusterSpec, index: Index, memory: Memory, decision: Decision) -> list[str]:
+def _ends_no_healthy_engine(
+    spec: ClusterSpec, index: Index, memory: Memory, decision: Decision, now: float
+) -> list[str]:
     """An engine that runs, is proven, answers and whose group is whole is ended only by the user's own change.
 
-    And then it has first been taken out of the routing table, and has nothing to do or has had its time to finish.
+    Or because the cloud takes a node of it: when that is near, or when enough others serve. And then it has first been
+    taken out of the routing table, and has nothing to do or has had its time to finish.
     """
     specs = {d.name: d for d in spec.deployments if d.wanted}
     remembered = {(d.name, r.id): (d, r) for d in memory.deployments for r in d.replicas}
@@ -100,11 +105,21 @@ def _ends_no_healthy_engine(spec: ClusterSpec, index: Index, memory: Memory, dec
         if moved or not _is_well(index, name, wanted.canary.failures):
             continue
         next_up = after.get((name.deployment, name.replica), replica)
-        if not next_up.leaving and replica.fingerprint == (next_up.version or wanted.fingerprint):
+        is_near = next_up.move is not None and now >= next_up.move.at - HANDOVER
+        if next_up.leaving in (MOVED, TAKEN) and not is_near and _others(owner, replica) < wanted.shape.replicas:
+            broken.append(f"ends {name}, in whose place no other serves yet")
+        elif not next_up.leaving and is_near and replica.draining_since is not None:
+            continue
+        elif not next_up.leaving and replica.fingerprint == (next_up.version or wanted.fingerprint):
             broken.append(f"ends {name}, which is well and whose group is whole")
         elif replica.draining_since is None:
             broken.append(f"ends {name}, which serves, before it could finish")
     return broken
+
+
+def _others(owner: DeploymentMemory, replica: ReplicaMemory) -> int:
+    """How many other replicas of the deployment serve."""
+    return sum(1 for other in owner.replicas if other.serves and other.id != replica.id)
 
 
 def _engines(index: Index, name: GroupName) -> list[EngineSeen]:

@@ -6,9 +6,18 @@ Pure; called by the supervisor before each decision, so that a decision's event 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from elastic_deploy.model.duration import clock
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.names import GroupName
-from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, NodeSeen, NodeState, Snapshot
+from elastic_deploy.model.snapshot import (
+    GroupSeen,
+    GroupState,
+    LaunchFailure,
+    NodeNotice,
+    NodeSeen,
+    NodeState,
+    Snapshot,
+)
 
 DEAD_NODES_SHOWN = 600.0
 """Seconds for which `status` goes on naming a dead node: long enough to look after an alarm."""
@@ -39,7 +48,8 @@ class GroupRecord:
 class Ledger:
     """What was last known of every node and group, of refused launches, and of the autoscaler's monitor.
 
-    `launch_failures` are the latest told of each kind; `refused_at` is when the latest was, told or not.
+    `launch_failures` are the latest told of each kind; `refused_at` is when the latest was, told or not. `notices` are
+    the cloud's that were told of.
     """
 
     nodes: tuple[NodeRecord, ...] = ()
@@ -47,6 +57,7 @@ class Ledger:
     launch_failures: tuple[LaunchFailure, ...] = ()
     monitor_alive: bool | None = None
     refused_at: float = 0.0
+    notices: tuple[NodeNotice, ...] = ()
 
 
 _WORDS = {
@@ -195,6 +206,23 @@ def _launch_event(failure: LaunchFailure) -> EventDraft:
     )
 
 
+def _notices(ledger: Ledger, notices: tuple[NodeNotice, ...], nodes: tuple[NodeRecord, ...]) -> list[EventDraft]:
+    """An event for each notice that was not told of."""
+    names = {record.node.ray_id: record.node.id for record in nodes if record.node.ray_id}
+    known = {(one.node, one.kind) for one in ledger.notices}
+    fresh = [one for one in notices if (one.node, one.kind) not in known]
+    return [_notice_event(notice, names.get(notice.node, notice.node)) for notice in fresh]
+
+
+def _notice_event(notice: NodeNotice, node: str) -> EventDraft:
+    if notice.deadline is None:
+        message = f"The cloud says that node {node} is likelier than usual to be taken ({notice.kind.value})."
+    else:
+        message = f"The cloud takes node {node} at {clock(notice.deadline)} ({notice.kind.value})."
+    data = {"notice": notice.kind.value, "deadline": notice.deadline}
+    return EventDraft("node.notice", message, node=node, subject=f"node:{node}", data=data)
+
+
 def _monitor(ledger: Ledger, snapshot: Snapshot) -> tuple[bool | None, list[EventDraft]]:
     alive = snapshot.monitor_alive.value
     if alive is None or alive is ledger.monitor_alive:
@@ -216,5 +244,11 @@ def advance(ledger: Ledger, snapshot: Snapshot) -> tuple[Ledger, tuple[EventDraf
     groups, group_events = _groups(ledger, snapshot, nodes)
     failures, refused_at, launch_events = _launches(ledger, snapshot)
     monitor_alive, monitor_events = _monitor(ledger, snapshot)
-    after = Ledger(nodes, groups, failures, monitor_alive, refused_at)
-    return after, (*launch_events, *monitor_events, *node_events, *group_events)
+    after = Ledger(nodes, groups, failures, monitor_alive, refused_at, snapshot.notices)
+    told = _notices(ledger, snapshot.notices, nodes)
+    # What becomes of a node after its notice comes of that.
+    noticed = {
+        f"node:{record.node.id}" for record in nodes for one in snapshot.notices if one.node == record.node.ray_id
+    }
+    node_events = [replace(e, because=e.subject) if e.subject in noticed else e for e in node_events]
+    return after, (*launch_events, *monitor_events, *told, *node_events, *group_events)

@@ -42,6 +42,8 @@ def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phas
     phases = {replica_phase(replica) for replica in replicas}
     if phases == {Phase.READY}:
         return Phase.READY
+    if spec.former is None and sum(1 for r in replicas if replica_phase(r) is Phase.READY) >= spec.shape.replicas > 0:
+        return Phase.READY  # one more is on its way, in the place of one that the cloud is about to take
     if spec.former is not None and Phase.READY in phases:
         return _changing(spec, spec.former, replicas)
     if Phase.READY in phases and any(is_overdue(spec, memory, replica, now) for replica in replicas):

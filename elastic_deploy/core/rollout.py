@@ -71,16 +71,22 @@ def by_number(replica: ReplicaMemory) -> tuple[int, str]:
 
 
 def best_first(replicas: Iterable[ReplicaMemory]) -> list[ReplicaMemory]:
-    """Those that serve first, then those that served, then those that start, each in the order of their numbers."""
-    return sorted(
-        replicas, key=lambda r: (not r.serves, not r.ever_ready, r.engine_ended or not r.generation, by_number(r))
-    )
+    """Those that serve first, then those that served, then those that start, each in the order of their numbers.
+
+    One that was to go, and whose engine has been ended for that, comes last.
+    """
+
+    def key(r: ReplicaMemory) -> tuple[bool, bool, bool, bool, tuple[int, str]]:
+        ended = r.engine_ended or not r.generation
+        return not r.serves, bool(r.leaving) and r.engine_ended, not r.ever_ready, ended, by_number(r)
+
+    return sorted(replicas, key=key)
 
 
 def plain(spec: DeploymentSpec, version: str, replicas: Sequence[ReplicaMemory]) -> tuple[list[ReplicaMemory], int]:
     """No former version is to be spared: as many as are wanted stay, whatever they have served so far."""
     stays = {replica.id for replica in best_first(replicas)[: spec.shape.replicas]}
-    chosen = [_staying(r, version) if r.id in stays else _going(r, SURPLUS) for r in replicas]
+    chosen = [staying(r, version) if r.id in stays else going(r, SURPLUS) for r in replicas]
     return chosen, spec.shape.replicas - len(stays)
 
 
@@ -97,7 +103,7 @@ def surge(change: Change, replicas: Sequence[ReplicaMemory]) -> tuple[list[Repli
     spare = change.within_room(olds[:spared], [*news[:wanted], *coming])
     stays = {replica.id for replica in (*news[:wanted], *spare)}
     why = {replica.id: REPLACED for replica in olds} | {replica.id: SURPLUS for replica in news}
-    chosen = [_staying(r, r.version) if r.id in stays else _going(r, why.get(r.id, STRAY)) for r in replicas]
+    chosen = [staying(r, r.version) if r.id in stays else going(r, why.get(r.id, STRAY)) for r in replicas]
     if any(replica.leaving for replica in chosen):
         return chosen, 0  # its GPUs are wanted for the next
     enough = min(wanted, serving + 1) if any(r.version != version for r in chosen) else wanted
@@ -112,14 +118,14 @@ def in_place(change: Change, replicas: Sequence[ReplicaMemory]) -> tuple[list[Re
     spec, version, wanted = change.spec, change.version, change.spec.shape.replicas
     news = best_first(replica for replica in replicas if replica.version == version)
     olds = [replica for replica in change.olds(replicas) if not replica.leaving]
-    chosen = {r.id: _going(r, STRAY) for r in replicas}
-    chosen |= {r.id: _going(r, SURPLUS) for r in news[wanted:]}
-    chosen |= {r.id: _staying(r, version) for r in news[:wanted]}
+    chosen = {r.id: going(r, STRAY) for r in replicas}
+    chosen |= {r.id: going(r, SURPLUS) for r in news[wanted:]}
+    chosen |= {r.id: staying(r, version) for r in news[:wanted]}
     chosen |= {r.id: r for r in olds}
     if spec.restoring:  # a version that did not come up is not tried again
         for replica in [r for r in olds if not r.serves]:
             room = sum(1 for r in chosen.values() if r.version == version and not r.leaving) < wanted
-            chosen[replica.id] = _staying(replica, version) if room else _going(replica, SURPLUS)
+            chosen[replica.id] = staying(replica, version) if room else going(replica, SURPLUS)
     if any(r.leaving or (r.version == version and not serves(r, version)) for r in chosen.values()):
         return list(chosen.values()), 0  # one at a time
     olds = [r for r in olds if chosen[r.id].version != version]
@@ -130,11 +136,12 @@ def in_place(change: Change, replicas: Sequence[ReplicaMemory]) -> tuple[list[Re
     if missing and held + spec.shape.gpus_per_replica <= max(spec.shape.gpus, change.former.shape.gpus):
         return list(chosen.values()), 1
     worst = olds[-1]
-    chosen[worst.id] = _going(worst, SURPLUS) if len(chosen) > wanted else _staying(worst, version)
+    chosen[worst.id] = going(worst, SURPLUS) if len(chosen) > wanted else staying(worst, version)
     return list(chosen.values()), 0
 
 
-def _staying(replica: ReplicaMemory, version: str) -> ReplicaMemory:
+def staying(replica: ReplicaMemory, version: str) -> ReplicaMemory:
+    """The replica as one that stays, to serve this version."""
     if not replica.leaving and replica.version == version:
         return replica
     if replica.version != version and replica.engine_ended:
@@ -143,5 +150,6 @@ def _staying(replica: ReplicaMemory, version: str) -> ReplicaMemory:
     return replace(replica, version=version, leaving="")
 
 
-def _going(replica: ReplicaMemory, why: str) -> ReplicaMemory:
+def going(replica: ReplicaMemory, why: str) -> ReplicaMemory:
+    """The replica as one that goes; what it was to go for first stands."""
     return replica if replica.leaving else replace(replica, leaving=why)

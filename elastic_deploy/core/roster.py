@@ -7,6 +7,7 @@ what comes next. How a change is rolled out, one replica after the other, is `co
 
 from dataclasses import replace
 
+from elastic_deploy.core.moving import gpus_to_stay, most_gpus_moving, moved
 from elastic_deploy.core.rollout import Change, by_number, held_gpus, in_place, plain, serves, surge
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
 from elastic_deploy.model.spec import DeploymentSpec
@@ -35,16 +36,24 @@ def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
     """
     former = spec.former
     if former is None:
-        return spec.shape.gpus
+        return max(spec.shape.gpus, gpus_to_stay(spec, memory.staying)) if is_moving(memory) else spec.shape.gpus
     if not memory.replicas:
         return max(former.shape.gpus, spec.shape.gpus)
     return min(held_gpus(spec, versions_of(spec), memory.staying), most_gpus(spec))
 
 
-def most_gpus(spec: DeploymentSpec) -> int:
-    """The most that a deployment may ask for: its shape; while it changes, the larger one, or with the surge."""
+def is_moving(memory: DeploymentMemory) -> bool:
+    """Whether the cloud is about to take a node of one of its replicas."""
+    return any(replica.move is not None for replica in memory.replicas)
+
+
+def most_gpus(spec: DeploymentSpec, *, moving: bool = False) -> int:
+    """The most that a deployment may ask for: its shape; while it changes, the larger one, or with the surge.
+
+    `moving`: the cloud is about to take a node of it.
+    """
     if spec.former is None:
-        return spec.shape.gpus
+        return most_gpus_moving(spec) if moving else spec.shape.gpus
     larger = max(spec.former.shape.gpus, spec.shape.gpus)
     return max(larger, most_gpus_changing(spec.former.shape, spec.shape)) if spec.surge else larger
 
@@ -62,7 +71,9 @@ def is_done(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str) ->
     return proven(spec, memory, fingerprint) >= spec.shape.replicas
 
 
-def rostered(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str, *, blind: bool) -> DeploymentMemory:
+def rostered(
+    spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str, now: float, *, blind: bool
+) -> DeploymentMemory:
     """The memory with every replica that should be, each with its version, and a reason with each that should go.
 
     The blind leave it as it is: what they do not see may be just what is missing.
@@ -73,7 +84,9 @@ def rostered(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str, *
         return memory
     versions = versions_of(spec)
     replicas = [_versioned(replica, versions, fingerprint) for replica in memory.replicas]
-    if spec.former is None:
+    if spec.former is None and is_moving(memory):
+        chosen, missing = moved(spec, fingerprint, replicas, now)
+    elif spec.former is None:
         chosen, missing = plain(spec, fingerprint, replicas)
     else:
         change = Change(spec, fingerprint, spec.former, spec.former.fingerprint, versions, most_gpus(spec))
@@ -89,7 +102,7 @@ def rostered(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str, *
 def _is_complete(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str) -> bool:
     replicas = memory.replicas
     return len(replicas) == spec.shape.replicas and all(
-        replica.version == fingerprint and not replica.leaving for replica in replicas
+        replica.version == fingerprint and not replica.leaving and replica.move is None for replica in replicas
     )
 
 

@@ -13,12 +13,13 @@ from elastic_deploy.core.explain import reason
 from elastic_deploy.core.ledger import Ledger, NodeRecord
 from elastic_deploy.core.past import Past, expect_gang, expect_start
 from elastic_deploy.core.phase import phase_of, replica_phase
-from elastic_deploy.core.roster import asked_gpus, proven
+from elastic_deploy.core.roster import asked_gpus, is_moving, proven
 from elastic_deploy.core.tally import tally
+from elastic_deploy.model.duration import clock
 from elastic_deploy.model.memory import DeploymentMemory, Failure, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
 from elastic_deploy.model.phase import Phase
-from elastic_deploy.model.snapshot import GroupSeen, GroupState, NodeState, Snapshot
+from elastic_deploy.model.snapshot import GroupSeen, GroupState, NodeNotice, NodeState, Snapshot
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, OnFailure
 
 ABSENT = "ABSENT"
@@ -63,12 +64,17 @@ def status_document(
     world = _World(facts, snapshot, groups, names, past or Past(), now)
     remembered = {deployment.name: deployment for deployment in memory.deployments}
     bundles = _bundles(groups)
+    # Of several notices about one node, the one that says when it goes.
+    notices = {one.node: one for one in sorted(snapshot.notices, key=lambda one: one.deadline is not None)}
     return {
         "cluster": {
             "name": facts.name,
             "provider": facts.provider,
             "head_address": facts.head_address,
-            "nodes": [_node(record, bundles.get(record.node.ray_id, {})) for record in ledger.nodes],
+            "nodes": [
+                _node(record, bundles.get(record.node.ray_id, {}), notices.get(record.node.ray_id))
+                for record in ledger.nodes
+            ],
         },
         "request": {
             "bundles": [{"resources": dict(b.resources), "count": b.count} for b in memory.request or ()],
@@ -87,13 +93,15 @@ def _bundles(groups: dict[GroupName, GroupSeen]) -> dict[str, dict[str, int]]:
     return held
 
 
-def _node(record: NodeRecord, bundles: dict[str, int]) -> dict[str, Any]:
+def _node(record: NodeRecord, bundles: dict[str, int], notice: NodeNotice | None) -> dict[str, Any]:
     node = record.node
     detail = node.detail
     if node.is_head:
         detail = "head"
     elif node.suspect:
         detail = "refuses connections; Ray has not declared it dead"
+    elif notice is not None and notice.deadline is not None and node.state is not NodeState.DEAD:
+        detail = f"the cloud takes it at {clock(notice.deadline)} ({notice.kind.value})"
     elif bundles and node.state is not NodeState.DEAD:
         detail = "bundles: " + ", ".join(f"{count} of {owner}" for owner, count in sorted(bundles.items()))
     return {
@@ -111,7 +119,7 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
     ended = phase if phase in (Phase.STOPPED, Phase.FAILED) else None
     asks = ended is None or (ended is Phase.FAILED and spec.on_failure is OnFailure.KEEP)
     failure = memory.failure if memory else None
-    gpus = asked_gpus(spec, memory) if spec.former is not None and memory else spec.shape.gpus
+    gpus = asked_gpus(spec, memory) if memory and (spec.former is not None or is_moving(memory)) else spec.shape.gpus
     return {
         "name": spec.name,
         "model": spec.served_model_name,

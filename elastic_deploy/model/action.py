@@ -78,4 +78,16 @@ class Route:
     entries: tuple[RouteEntry, ...]
 
 
-Action = RequestResources | CreatePlacementGroup | RemovePlacementGroup | StartEngine | EndEngine | Route
+@dataclass(frozen=True, slots=True)
+class DrainNode:
+    """Tell Ray that a node (`name`, Ray's id) goes at `deadline`: nothing new is placed on it, what runs goes on.
+
+    The autoscaler counts it no more, so that a standing request brings its replacement at once.
+    """
+
+    name: str
+    deadline: float
+    why: str
+
+
+Action = RequestResources | CreatePlacementGroup | RemovePlacementGroup | StartEngine | EndEngine | Route | DrainNode

@@ -1,10 +1,11 @@
-"""Durations as people write them (`90`, `90s`, `30m`, `2h`), and as they read them.
+"""Durations as people write them (`90`, `90s`, `30m`, `2h`), and as they read them; and a time of day.
 
 Used by `planning` for settings and flags, and by whoever prints a wait. Knows nothing of clocks.
 """
 
 import math
 import re
+from datetime import UTC, datetime
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _WRITTEN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>[smhd]?)")
@@ -45,3 +46,8 @@ def format_duration(seconds: float | None) -> str:
     if left or not parts:
         parts.append(f"{left}s")
     return " ".join(parts[:2])
+
+
+def clock(at: float) -> str:
+    """The time of day of `at`, in seconds since the epoch, for a person: the same for all, wherever they are."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")

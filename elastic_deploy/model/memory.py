@@ -51,6 +51,18 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """The cloud takes `node` (its provider's id), on which a replica has bundles, at `at`; Ray drains it already.
+
+    `gpus` is how many of the replica's bundles are on this and other such nodes.
+    """
+
+    node: str
+    at: float
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaMemory:
     """One replica. `generation` is that of the latest engine asked for (0: none yet).
 
@@ -64,7 +76,7 @@ class ReplicaMemory:
     `refused`: vLLM refused the arguments of its latest engine, which are not tried again.
     `version` is the fingerprint of the spec that it is to serve, "" where that was not decided yet. `leaving` says why
     it is to go, "" where it is to stay. `draining_since` is when it was taken out of the routing table to finish what
-    it had been asked.
+    it had been asked. `move` is set while a node of its group is about to be taken by the cloud.
     """
 
     id: str
@@ -88,6 +100,7 @@ class ReplicaMemory:
     version: str = ""
     leaving: str = ""
     draining_since: float | None = None
+    move: Move | None = None
 
     @property
     def forgiven(self) -> "ReplicaMemory":

@@ -54,6 +54,26 @@ class NodeSeen:
     suspect: bool = False
 
 
+class NoticeKind(StrEnum):
+    """What a cloud says of a node ahead of time."""
+
+    INTERRUPTION = "spot interruption"
+    REBALANCE = "rebalance recommendation"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNotice:
+    """The cloud's notice about one node, by Ray's id. `deadline` is when it takes the node, None where it does not say.
+
+    A rebalance recommendation says that an interruption is more likely than usual, and may never be followed by one.
+    """
+
+    node: str
+    kind: NoticeKind
+    deadline: float | None
+    seen_at: float
+
+
 class GroupState(StrEnum):
     """Ray's states of a placement group."""
 
@@ -154,3 +174,4 @@ class Snapshot:
     launch_failures: tuple[LaunchFailure, ...] = ()
     monitor_alive: Reading[bool] = field(default_factory=lambda: Reading(0.0))
     action_failures: tuple[ActionFailure, ...] = ()
+    notices: tuple[NodeNotice, ...] = ()

@@ -20,6 +20,7 @@ from elastic_deploy.gateway.table import RoutingTable, dump_table
 from elastic_deploy.model.action import (
     Action,
     CreatePlacementGroup,
+    DrainNode,
     EndEngine,
     RemovePlacementGroup,
     RequestResources,
@@ -108,6 +109,8 @@ class Applier:
                 expected_at = {each.model: times[each.deployment] for each in entries if each.deployment in times}
                 table = RoutingTable(entries, expected_at=expected_at)
                 write_private(self._directory / "routes.json", dump_table(table))
+            case DrainNode(node, deadline, why):
+                ray_tables.drain(ray_tables.gcs_client(), node, deadline, why)
             case EndEngine():
                 raise TypeError("engines are ended by _end_engine")
 
@@ -154,8 +157,12 @@ class Applier:
         if engine is not None and engine.state != "DEAD":
             await asyncio.to_thread(_kill, name)
         nodes = await asyncio.to_thread(ray_tables.nodes, ray_tables.gcs_client())
+        # Ray runs no task on a node that it drains, and places nothing there any more: what may be left of an engine on
+        # it is in nobody's way, and goes with the node.
         alive = [
-            node.id for node in nodes if node.alive and node.id in {*action.nodes, *([engine.node] if engine else [])}
+            node.id
+            for node in nodes
+            if node.alive and not node.draining and node.id in {*action.nodes, *([engine.node] if engine else [])}
         ]
         # By pid only while no other engine's workers can be among the group's actors; by the mark always.
         group = engine.group_id if engine else ""
@@ -186,8 +193,8 @@ async def _sweep(node: str, name: EngineName, pids: frozenset[int], log: str, si
     try:
         count, words = await asyncio.wait_for(asyncio.wrap_future(task.future()), SWEEP)
     except (ray.exceptions.RayError, TimeoutError):
-        living = {one.id for one in await asyncio.to_thread(ray_tables.nodes, ray_tables.gcs_client()) if one.alive}
-        if node in living:
+        nodes = await asyncio.to_thread(ray_tables.nodes, ray_tables.gcs_client())
+        if node in {one.id for one in nodes if one.alive and not one.draining}:
             raise
-        return 0, ""  # the node died meanwhile, and with it all that was to be swept
+        return 0, ""  # the node died meanwhile, or is about to, and with it all that was to be swept
     return int(count), str(words)

@@ -100,6 +100,18 @@ def nodes(client: GcsClient) -> list[RayNode]:
     return found
 
 
+def drain(client: GcsClient, node: str, deadline: float, why: str) -> None:
+    """Have Ray drain a node that is taken at `deadline`. Raises RuntimeError where Ray refuses.
+
+    Nothing is placed on it any more and the autoscaler counts it no more; groups and actors on it stay as they are, and
+    Ray ends nothing at the deadline, which it only tells those who ask.
+    """
+    reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+    accepted, words = client.drain_node(node, reason, why, int(deadline * 1000), timeout=TIMEOUT)
+    if not accepted:
+        raise RuntimeError(f"Ray does not drain node {node}: {words}")
+
+
 def pending_nodes(client: GcsClient) -> list[PendingNode]:
     """The nodes on their way, as the autoscaler last told the GCS."""
     reply = autoscaler_pb2.GetClusterStatusReply.FromString(client.get_cluster_status(timeout_s=TIMEOUT))

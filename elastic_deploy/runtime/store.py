@@ -13,6 +13,7 @@ from elastic_deploy.core.ledger import Ledger
 from elastic_deploy.model.front_door import FrontDoorOptions
 from elastic_deploy.model.home import write_private
 from elastic_deploy.model.memory import Memory
+from elastic_deploy.model.snapshot import NodeNotice
 from elastic_deploy.model.spec import ClusterSpec
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class State:
     """All that survives. `session` is Ray's: in another one, no group and no engine of the old one is left.
 
     `port` and `door` are the front door's; `monitor_command` is the command line of the autoscaler's monitor, to start
-    it again.
+    it again. `notices` are the cloud's about nodes: a node that Ray drains already cannot be asked again.
     """
 
     cluster: str = ""
@@ -35,6 +36,7 @@ class State:
     memory: Memory = field(default_factory=Memory)
     ledger: Ledger = field(default_factory=Ledger)
     monitor_command: tuple[str, ...] = ()
+    notices: tuple[NodeNotice, ...] = ()
 
 
 _ADAPTER = TypeAdapter(State)

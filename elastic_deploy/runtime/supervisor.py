@@ -27,13 +27,14 @@ from elastic_deploy.model.front_door import FrontDoorWish, front_door_difference
 from elastic_deploy.model.home import write_private
 from elastic_deploy.model.memory import DeploymentMemory, Memory
 from elastic_deploy.model.names import EngineName, GroupName
-from elastic_deploy.model.snapshot import EngineSeen, EngineState, Reading, Snapshot
+from elastic_deploy.model.snapshot import EngineSeen, EngineState, GroupState, Reading, Snapshot
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
 from elastic_deploy.runtime import client_keys, store
 from elastic_deploy.runtime.apply import Applier
 from elastic_deploy.runtime.certificate_files import drop_certificate, put_certificate
 from elastic_deploy.runtime.front_door import FrontDoor
 from elastic_deploy.runtime.group_watch import GroupWatch
+from elastic_deploy.runtime.interruption_watch import InterruptionWatch, is_watched
 from elastic_deploy.runtime.journal import Event, Journal
 from elastic_deploy.runtime.monitor import find_monitor, start_monitor
 from elastic_deploy.runtime.observe import Observer
@@ -67,6 +68,7 @@ class Supervisor:
         self._observer = Observer(logs, self._is_monitor_alive)
         self._prober = Prober(self._wake.set)
         self._group_watch = GroupWatch(self._wake.set)
+        self._interruptions = InterruptionWatch(self._wake.set, self._state.notices)
         self._applier = Applier(directory, self.engine_key, self._expected, self._wake.set)
         self._front_door = FrontDoor(directory, host, lambda: self._state.door, self._wake.set)
 
@@ -77,7 +79,7 @@ class Supervisor:
         self._holds_back = found is None and (self._directory / "state.json.unreadable").exists()
         if state.session and state.session != session:
             # Another head: no group and no engine of the old one is left, but what was wanted still is.
-            return replace(state, session=session, memory=Memory(), ledger=Ledger(), monitor_command=())
+            return replace(state, session=session, memory=Memory(), ledger=Ledger(), monitor_command=(), notices=())
         return replace(state, session=session, memory=resumed(state.memory))
 
     # The loop
@@ -98,6 +100,7 @@ class Supervisor:
     async def _step(self) -> float | None:
         state = self._state
         snapshot = await self._observer.look(self._prober.seen, self._applier.take_failures(), self._watched())
+        snapshot = replace(snapshot, notices=self._interruptions.seen)
         self._snapshot = snapshot
         now = time.time()
         ledger, changes = advance(state.ledger, snapshot)
@@ -117,6 +120,7 @@ class Supervisor:
                 memory=decision.memory,
                 ledger=ledger,
                 monitor_command=self._monitor_command,
+                notices=snapshot.notices,
             )
         )
         self._withheld = ""
@@ -126,8 +130,16 @@ class Supervisor:
         if snapshot.engines.known:
             self._prober.follow(self._targets())
         self._group_watch.follow(snapshot.groups.value or ())
+        self._watch_for_interruptions(snapshot)
         await self._front_door.keep(self._state.port, wanted=any(d.wanted for d in spec.deployments))
         return decision.wake_at
+
+    def _watch_for_interruptions(self, snapshot: Snapshot) -> None:
+        """Ask the nodes that hold bundles of ours what their cloud says of their end, where there is one to say it."""
+        if snapshot.nodes.value is None or snapshot.groups.value is None or not is_watched(self._state.provider):
+            return
+        groups = [group for group in snapshot.groups.value if group.state is not GroupState.REMOVED]
+        self._interruptions.follow(snapshot.nodes.value, {ray_id for g in groups for ray_id in g.bundle_nodes})
 
     async def _withhold(self, broken: str, ledger: Ledger) -> None:
         """A decision that breaks an invariant is a bug of ours: say so once, and do nothing rather than harm."""

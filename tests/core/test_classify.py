@@ -6,6 +6,7 @@ import pytest
 
 from elastic_deploy.core.classify import RULES, Condition, classify
 from elastic_deploy.core.facts import ReplicaFacts
+from elastic_deploy.model.memory import Move
 from elastic_deploy.model.snapshot import GroupState, NodeState
 
 from .scenes import (
@@ -30,6 +31,7 @@ from .scenes import (
 
 SUSPECT = (NODES[0], replace(NODES[1], suspect=True))
 DEAD = (NODES[0], replace(NODES[1], state=NodeState.DEAD))
+DRAINING = (NODES[0], replace(NODES[1], state=NodeState.DRAINING))
 PATIENT = replace(SPEC, engine_start_timeout=None)
 
 
@@ -53,6 +55,26 @@ ROWS = (
         "rescheduling",
         facts(serving(), snapshot((group(GroupState.RESCHEDULING, ("a", "")),), (engine(),))),
         Condition.GANG_BROKEN,
+    ),
+    Row(
+        "the cloud takes a node in a minute",
+        facts(serving(move=Move("i-b", NOW + 60, 1)), snapshot((group(),), (engine(),), (probe(),), DRAINING)),
+        Condition.SERVING,
+    ),
+    Row(
+        "the cloud takes a node in 20 s",
+        facts(serving(move=Move("i-b", NOW + 20, 1)), snapshot((group(),), (engine(),), (probe(),), DRAINING)),
+        Condition.NODE_DUE,
+    ),
+    Row(
+        "the cloud takes a node in 20 s, and the engine has ended",
+        facts(serving(move=Move("i-b", NOW + 20, 1)), snapshot((group(),), (ended(),), (probe(),), DRAINING)),
+        Condition.ENGINE_ENDED,
+    ),
+    Row(
+        "no engine, on a node that is drained",
+        facts(failed(), snapshot((group(),), (ended(),), (), DRAINING)),
+        Condition.GROUP_DOOMED,
     ),
     Row("its group is gone", facts(serving(), snapshot((), (engine(),))), Condition.GANG_BROKEN),
     Row(

@@ -8,6 +8,7 @@ import pytest
 
 from elastic_deploy.core.decide import Decision
 from elastic_deploy.core.invariants import illegal_turns, violations
+from elastic_deploy.core.moving import MOVED, TAKEN
 from elastic_deploy.model.action import (
     Action,
     CreatePlacementGroup,
@@ -16,7 +17,7 @@ from elastic_deploy.model.action import (
     RequestResources,
     StartEngine,
 )
-from elastic_deploy.model.memory import Failure, FailureKind, Memory
+from elastic_deploy.model.memory import Failure, FailureKind, Memory, Move, ReplicaMemory
 from elastic_deploy.model.shape import Bundle
 from elastic_deploy.model.snapshot import GroupState, NodeState, Snapshot
 from elastic_deploy.model.spec import ClusterSpec
@@ -111,6 +112,37 @@ def test_ending_an_engine_by_a_change_before_it_could_finish(why: dict[str, Any]
 )
 def test_ending_an_engine_with_a_reason_is_right(seen: Snapshot, before: Memory, spec: ClusterSpec) -> None:
     assert broken([END], seen, before, spec) == []
+
+
+FAR, NEAR = Move("i-b", NOW + 90, 2), Move("i-b", NOW + 15, 2)
+OTHER_SERVES, OTHER_STARTS = serving(id="r1"), running(id="r1")
+
+
+@pytest.mark.parametrize(
+    ("replica", "other", "expected"),
+    [
+        (serving(move=FAR, draining_since=NOW - 9), OTHER_SERVES, "which is well"),
+        (serving(move=FAR, leaving=MOVED, draining_since=NOW - 9), OTHER_STARTS, "in whose place no other serves yet"),
+        (serving(move=FAR, leaving=TAKEN, draining_since=NOW - 9), OTHER_STARTS, "in whose place no other serves yet"),
+        (serving(move=FAR, leaving=MOVED), OTHER_SERVES, "before it could finish"),
+        (serving(move=NEAR), OTHER_STARTS, "which is well"),
+        (serving(move=FAR, leaving=MOVED, draining_since=NOW - 9), OTHER_SERVES, ""),
+        (serving(move=NEAR, leaving=TAKEN, draining_since=NOW - 9), OTHER_STARTS, ""),
+        (serving(move=NEAR, draining_since=NOW - 9), OTHER_STARTS, ""),
+    ],
+)
+def test_an_engine_whose_node_is_taken_ends_when_another_serves_or_when_the_time_is_near(
+    replica: ReplicaMemory, other: ReplicaMemory, expected: str
+) -> None:
+    told = broken([END], before=memory(deployment(replica, other)))
+    assert [expected in one for one in told] == [True] if expected else told == []
+
+
+def test_more_is_asked_for_only_while_a_replica_moves_and_where_there_is_room() -> None:
+    asking = [RequestResources((Bundle({"GPU": 1.0}, 4),))]
+    moving, roomy = memory(deployment(serving(move=FAR))), ClusterSpec((replace(SPEC, surge=True),))
+    assert broken(asking, before=moving, spec=roomy) == []
+    assert broken(asking, before=moving) == broken(asking, spec=roomy) != []
 
 
 def test_an_engine_that_is_busy_is_well() -> None:

@@ -14,8 +14,10 @@ from elastic_deploy.model.snapshot import (
     GroupSeen,
     GroupState,
     LaunchFailure,
+    NodeNotice,
     NodeSeen,
     NodeState,
+    NoticeKind,
     Reading,
     Snapshot,
 )
@@ -227,3 +229,29 @@ def test_a_world_that_stands_still_has_no_news_and_no_node_twice(snapshots: list
         ledger, _ = advance(ledger, replace(snapshot, at=float(at)))
         assert len({record.node.id for record in ledger.nodes}) == len(ledger.nodes)
         assert advance(ledger, replace(snapshot, at=float(at)))[1] == ()
+
+
+def test_a_notice_is_told_once_and_is_why_the_node_is_drained_and_lost() -> None:
+    notice = NodeNotice("a" * 8, NoticeKind.INTERRUPTION, 120.0, 2.0)
+    _, told = history(
+        seen(1.0, node(JOINED)),
+        seen(2.0, node(JOINED), notices=(notice,)),
+        seen(3.0, node(DRAINING), notices=(notice,)),
+        seen(4.0, node(DEAD), notices=(notice,)),
+    )
+    assert kinds(told) == [["node.joined"], ["node.notice"], ["node.draining"], ["node.lost"]]
+    [[joined], [noticed], [draining], [lost]] = told
+    assert noticed.message == "The cloud takes node i-1 at 00:02:00 UTC (spot interruption)."
+    assert noticed.data == {"notice": "spot interruption", "deadline": 120.0}
+    assert (noticed.subject, joined.because) == ("node:i-1", "")
+    assert draining.because == lost.because == "node:i-1"
+
+
+def test_a_recommendation_is_told_without_a_time_and_an_interruption_after_it_as_well() -> None:
+    rebalance = NodeNotice("a" * 8, NoticeKind.REBALANCE, None, 2.0)
+    interruption = NodeNotice("a" * 8, NoticeKind.INTERRUPTION, 120.0, 3.0)
+    _, told = history(
+        seen(2.0, node(JOINED), notices=(rebalance,)), seen(3.0, node(JOINED), notices=(rebalance, interruption))
+    )
+    assert kinds(told) == [["node.notice", "node.joined"], ["node.notice"]]
+    assert "likelier than usual to be taken (rebalance recommendation)" in told[0][0].message

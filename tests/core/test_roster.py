@@ -67,7 +67,7 @@ def answer(memory: DeploymentMemory) -> list[str]:
 
 def roster(spec: DeploymentSpec, *words: str) -> list[str]:
     """What the roster makes of these replicas."""
-    return answer(rostered(spec, deployment(*map(replica, words)), spec.fingerprint, blind=False))
+    return answer(rostered(spec, deployment(*map(replica, words)), spec.fingerprint, NOW, blind=False))
 
 
 PLAIN: dict[str, tuple[int, tuple[str, ...], list[str]]] = {
@@ -274,7 +274,7 @@ def test_a_version_between_the_two_is_spared_where_there_is_room() -> None:
         mid = shaped(MID, 2, size=size)
         spec = replace(shaped(NEW, 3), surge=True, former=replace(shaped(OLD, 3), former=mid))
         large = replace(replica("r1 mid serves"), fingerprint=mid.fingerprint, version=mid.fingerprint)
-        chosen = rostered(spec, deployment(replica("r0 old serves"), large), spec.fingerprint, blind=False)
+        chosen = rostered(spec, deployment(replica("r0 old serves"), large), spec.fingerprint, NOW, blind=False)
         assert [r.leaving for r in chosen.replicas[:2]] == ["", *gone]
 
 
@@ -366,7 +366,7 @@ class TestSizes:
         """The GPUs that it asks for until the change is done, if every replica comes up and goes at once."""
         asked = []
         for _ in range(12):
-            memory = rostered(spec, memory, spec.fingerprint, blind=False)
+            memory = rostered(spec, memory, spec.fingerprint, NOW, blind=False)
             asked.append(asked_gpus(spec, memory))
             if is_done(spec, memory, spec.fingerprint):
                 return asked
@@ -410,18 +410,18 @@ def test_without_a_change_its_shape_is_asked_for_whatever_is_remembered() -> Non
 def test_the_blind_leave_it_as_it_is() -> None:
     memory = deployment(replica("r0 old serves"))
     for spec in (shaped(NEW, 3), changing(OLD, NEW, surge=True), changing(OLD, NEW, surge=False)):
-        assert rostered(spec, memory, spec.fingerprint, blind=True) is memory
+        assert rostered(spec, memory, spec.fingerprint, NOW, blind=True) is memory
 
 
 def test_a_new_replica_takes_no_name_that_an_engine_had() -> None:
-    (new,) = rostered(NEW, deployment(generations=4), NEW.fingerprint, blind=False).replicas
+    (new,) = rostered(NEW, deployment(generations=4), NEW.fingerprint, NOW, blind=False).replicas
     assert (new.generation, new.engine_ended, new.version) == (4, True, NEW.fingerprint)
 
 
 def test_what_failed_as_another_version_counts_neither_against_this_one_nor_as_its_outage() -> None:
     memory = deployment(replace(replica("r0 old broke"), last_words="no"))
     spec = changing(OLD, NEW, surge=False)
-    (changed,) = rostered(spec, memory, spec.fingerprint, blind=False).replicas
+    (changed,) = rostered(spec, memory, spec.fingerprint, NOW, blind=False).replicas
     assert (changed.failures, changed.retry_at, changed.ever_ready, changed.outage) == (0, 0.0, False, None)
 
 

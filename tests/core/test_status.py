@@ -26,8 +26,10 @@ from elastic_deploy.model.snapshot import (
     EngineState,
     GroupSeen,
     GroupState,
+    NodeNotice,
     NodeSeen,
     NodeState,
+    NoticeKind,
     Reading,
     Snapshot,
 )
@@ -317,3 +319,14 @@ def test_a_cluster_that_nothing_was_asked_of_yet_has_a_document_too() -> None:
     told = status_document(ClusterSpec(), Memory(), Ledger(), snapshot(), FACTS, NOW)
     assert told["request"] == {"bundles": [], "sent_at": None}
     assert told["deployments"] == []
+
+
+def test_a_node_that_the_cloud_takes_says_when() -> None:
+    draining = replace(NODES[1], state=NodeState.DRAINING)
+    notices = (
+        NodeNotice(draining.ray_id, NoticeKind.INTERRUPTION, NOW + 120, NOW),
+        NodeNotice(draining.ray_id, NoticeKind.REBALANCE, None, NOW),
+    )
+    seen = replace(snapshot(), notices=notices)
+    [told] = document(remember(RUNNING), seen=seen, nodes=(NodeRecord(draining, 1.0),))["cluster"]["nodes"]
+    assert (told["state"], told["detail"]) == ("draining", "the cloud takes it at 00:18:40 UTC (spot interruption)")

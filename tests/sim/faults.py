@@ -35,6 +35,10 @@ def _two_nodes_die(play: Play, number: int) -> None:
     play.world.machines.kill(number + 1, play.now, detected_after=1 + number % 5)
 
 
+def _node_gets_notice(play: Play, number: int) -> None:
+    play.world.machines.take(number, play.now, within=120.0 if number % 2 else 10.0 + number)
+
+
 def _engine_crashes(play: Play, number: int) -> None:
     if engines := list(play.world.engines.values()):
         engine = engines[number % len(engines)]
@@ -149,6 +153,7 @@ DEEDS: dict[str, Deed] = {
     "a node dies": _node_dies,
     "a node dies and its engine wedges": _node_dies_and_wedges,
     "two nodes die": _two_nodes_die,
+    "a node gets notice": _node_gets_notice,
     "an engine crashes": _engine_crashes,
     "an engine wedges": _engine_wedges,
     "an engine vanishes": _engine_vanishes,

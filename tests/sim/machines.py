@@ -1,7 +1,8 @@
 """The machines of the scripted world: an autoscaler, nodes that come late or not at all, and placement groups.
 
 Ray's semantics as FINDINGS has them: a request is one slot; a group is placed whole or not at all; a node's death is
-known only some seconds after it happened, and then takes its bundles out of their groups.
+known only some seconds after it happened, and then takes its bundles out of their groups. A node that is drained is
+counted and used no more, but keeps what it has (seen in a real Ray).
 """
 
 from collections import Counter
@@ -9,14 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from elastic_deploy.model.names import GroupName
-from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, NodeSeen, NodeState
+from elastic_deploy.model.snapshot import (
+    GroupSeen,
+    GroupState,
+    LaunchFailure,
+    NodeNotice,
+    NodeSeen,
+    NodeState,
+    NoticeKind,
+)
 
 IDLE_TIMEOUT = 30.0
 
 
 @dataclass
 class Node:
-    """One node; `dies_at` is when its processes ended, `declared_at` when Ray says so."""
+    """One node; `dies_at` is when its processes ended, `declared_at` when Ray says so.
+
+    `taken_at` is when the cloud takes it, known from `noticed_at` on; `draining` once Ray was told.
+    """
 
     id: str
     gpus: int
@@ -24,6 +36,9 @@ class Node:
     dies_at: float = float("inf")
     declared_at: float = float("inf")
     idle_since: float | None = None
+    taken_at: float | None = None
+    noticed_at: float = 0.0
+    draining: bool = False
 
     def runs(self, now: float) -> bool:
         """Whether its processes run, whatever Ray believes."""
@@ -61,6 +76,9 @@ class Machines:
 
     def advance(self, now: float) -> None:
         """One second of the autoscaler and of the GCS."""
+        for node in self.nodes.values():
+            if node.taken_at is not None and now >= node.taken_at and node.runs(now):
+                node.dies_at, node.declared_at = now, min(node.declared_at, now + 2.0)
         if now >= self.monitor_dead_until:
             self._scale(now)
         for group in self.groups.values():
@@ -74,7 +92,7 @@ class Machines:
                 self._place(group, now)
 
     def _scale(self, now: float) -> None:
-        here = [node for node in self.nodes.values() if now < node.declared_at]
+        here = [node for node in self.nodes.values() if now < node.declared_at and not node.draining]
         fits = self.requested <= self.max_nodes * self.gpus_per_node
         wanted = min(self.max_nodes, -(-self.requested // self.gpus_per_node)) if fits else 0
         for _ in range(wanted - len(here)):
@@ -87,6 +105,9 @@ class Machines:
             self.nodes[node.id] = node
         busy = {ray_id for group in self.groups.values() for ray_id in group.nodes}
         spare = len(here) - wanted
+        for node in self.nodes.values():
+            if node.draining and node.runs(now) and node.id not in busy:  # Ray ends it, there is nothing to wait for
+                node.dies_at = node.declared_at = now
         for node in here:
             if node.id in busy or spare <= 0 or node.joins_at > now:
                 node.idle_since = None
@@ -98,7 +119,9 @@ class Machines:
 
     def _place(self, group: Group, now: float) -> None:
         taken = Counter(ray_id for other in self.groups.values() for ray_id in other.nodes if ray_id)
-        free = [n.id for n in self.nodes.values() if n.runs(now) for _ in range(n.gpus - taken[n.id])]
+        free = [
+            n.id for n in self.nodes.values() if n.runs(now) and not n.draining for _ in range(n.gpus - taken[n.id])
+        ]
         missing = [i for i, ray_id in enumerate(group.nodes) if not ray_id]
         if len(free) >= len(missing):
             for i, ray_id in zip(missing, free, strict=False):
@@ -118,6 +141,21 @@ class Machines:
             node = alive[which % len(alive)]
             node.dies_at, node.declared_at = now, now + detected_after
 
+    def take(self, which: int, now: float, within: float) -> None:
+        """The cloud says of a node that runs that it takes it after so many seconds, and does."""
+        alive = [node for node in self.nodes.values() if node.runs(now) and node.taken_at is None]
+        if alive:
+            node = alive[which % len(alive)]
+            node.noticed_at, node.taken_at = now, now + within
+
+    def notices(self, now: float) -> tuple[NodeNotice, ...]:
+        """What the cloud has said."""
+        return tuple(
+            NodeNotice(node.id, NoticeKind.INTERRUPTION, node.taken_at, node.noticed_at)
+            for node in self.nodes.values()
+            if node.taken_at is not None and now < node.declared_at
+        )
+
     def seen_nodes(self, now: float, notices: Callable[[Node], bool]) -> tuple[NodeSeen, ...]:
         """The nodes as an observer sees them; `notices` says whether it knocks at a node."""
         return tuple(
@@ -128,6 +166,8 @@ class Machines:
                 if now < node.joins_at
                 else NodeState.DEAD
                 if now >= node.declared_at
+                else NodeState.DRAINING
+                if node.draining
                 else NodeState.JOINED,
                 node.gpus,
                 "" if now < node.joins_at else node.id,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from elastic_deploy.core.decide import Decision, decide, resumed
+from elastic_deploy.core.facts import HANDOVER
 from elastic_deploy.core.invariants import illegal_turns, violations
 from elastic_deploy.core.revise import revised
 from elastic_deploy.model.action import Action, EndEngine, Route, StartEngine
@@ -94,10 +95,16 @@ class Play:
             or replica.leaving != ""
             or self.started_for.get(name) != (replica.version or wanted.fingerprint)
             or (memory is not None and memory.failure is not None)
+            or self._is_about_to_go(engine)
         )
         self.given_up.add(name)
         if not excused and engine is not None:
             assert not self.world.is_well(engine), self.story([f"{name} was ended though nothing is wrong with it"])
+
+    def _is_about_to_go(self, engine: Engine) -> bool:
+        """Whether the cloud is about to take a node of an engine."""
+        times = [self.world.machines.nodes[host].taken_at for host in engine.hosts]
+        return any(at is not None and self.now >= at - HANDOVER for at in times)
 
     def _apply(self, actions: tuple[Action, ...]) -> None:
         for action in actions:

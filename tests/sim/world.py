@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from elastic_deploy.model.action import (
     Action,
     CreatePlacementGroup,
+    DrainNode,
     EndEngine,
     RemovePlacementGroup,
     RequestResources,
@@ -132,6 +133,7 @@ class World:
             probes=tuple(self._probe(e) for e in table if self.now >= e.generates_at),
             launch_failures=tuple(self.machines.refusals),
             monitor_alive=Reading(self.now, self.now >= self.machines.monitor_dead_until),
+            notices=self.machines.notices(self.now),
         )
 
     def _reading(self, what: str, value: tuple) -> Reading:  # type: ignore[type-arg]
@@ -167,6 +169,8 @@ class World:
                 self._start(name, version)
             case EndEngine(name):
                 self._end(name, frozenset(action.nodes))
+            case DrainNode(node):
+                self.machines.nodes[node].draining = True
             case Route(entries):
                 self.routes = entries
 
