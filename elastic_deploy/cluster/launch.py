@@ -40,7 +40,7 @@ _REMIND_S = 15.0
 _END_GRACE_S = 10.0
 
 _STEPS = {
-    "up_started": "The cluster YAML is read.",
+    "up_started": "The cluster YAML is read; what it leaves to the provider is looked up or made.",
     "acquiring_new_head_node": "A head node is asked for.",
     "head_node_acquired": "The head node is there.",
     "ssh_control_acquired": "Commands can be run on the head node.",
