@@ -23,7 +23,7 @@ from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.line_pipe import LinePipe
 from elastic_deploy.cluster.own_wheel import own_wheel
 from elastic_deploy.cluster.ray_token import lacks_token, make_token, token_path
-from elastic_deploy.cluster.telling import telling_lines
+from elastic_deploy.cluster.telling import hindrance, telling_lines
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.errors import RefusedError
 from elastic_deploy.model.home import cluster_dir, private_dir, write_private
@@ -61,6 +61,8 @@ class _Report:
     error: str | None = None
     shell: str | None = None
     steps: list[str] = field(default_factory=list)
+    output: Callable[[], str] = str
+    """Reads what it has printed so far."""
 
 
 def launch(config: ClusterConfig, say: Callable[[str], None]) -> None:
@@ -110,6 +112,7 @@ def _run(verb: str, config: ClusterConfig, say: Callable[[str], None], limit: fl
     read = _completed(config) if verb in ("up", "bring") else config.path
     with log_path.open("ab") as log, LinePipe() as pipe:
         began = log.tell()
+        report.output = lambda: _printed(log_path, began)
         process = subprocess.Popen(
             [sys.executable, "-m", _LAUNCHER, verb, str(read), "--progress", str(pipe.write_end)],
             stdin=subprocess.DEVNULL,
@@ -159,12 +162,19 @@ def _follow(
                 say(report.steps[-1])
                 said = now
         if now - said > _REMIND_S and report.steps:
-            say(f"{report.steps[-1]} ({format_duration(now - started)} so far)")
+            held_up = hindrance(report.output())
+            say(f"{report.steps[-1]} ({format_duration(now - started)} so far{held_up and '; '}{held_up})")
             said = now
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_GRACE_S)
     for line in pipe.read(0.0):
         _note(json.loads(line), report)
+
+
+def _printed(log_path: Path, began: int) -> str:
+    with log_path.open("rb") as log:
+        log.seek(began)
+        return log.read().decode(errors="replace")
 
 
 def _note(told: dict[str, Any], report: _Report) -> bool:

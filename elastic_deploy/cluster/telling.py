@@ -2,12 +2,15 @@
 
 import re
 
+from elastic_deploy.cluster.aws.refusals import aws_refusal, ssh_silence
+
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _DECORATION = re.compile(r"^[\s\-!<>\[\]0-9/]*(ERR|PANIC|ERROR)?[:\]\s]*|\s*!*$")
 _TELLING = re.compile(r"error|exception|fail|denied|refused|cannot|not authorized|no such|unable|timed out", re.I)
 _NOISE = re.compile(
     r"^Traceback|^\s+File \"|^\s+raise |see full stack trace|During handling of the above|"
-    r"Failed to setup head node|SSH still not available|Exiting due to|^click\.|^SystemExit",
+    r"Failed to setup head node|SSH still not available|Exiting due to|^click\.|^SystemExit|"
+    r"create_instances: Attempt failed",
     re.I,
 )
 _MOST = 3
@@ -17,8 +20,14 @@ _WIDTH = 300
 def telling_lines(output: str, error: str) -> str:
     """The last few lines of `output` that say why, and `error`, the program's own word, joined into one line.
 
-    Empty where nothing tells. No more than three lines, 300 characters each.
+    Empty where nothing tells. No more than three lines, 300 characters each. What AWS refused is told in its own words,
+    with what mends it.
     """
+    plain = _ESCAPES.sub("", output).splitlines()
+    if refused := aws_refusal(plain):
+        return refused
+    if silence := ssh_silence(plain):
+        return f"the head node is there, and {silence}"
     lines = [_plain(line) for line in output.splitlines() if not _NOISE.search(_ESCAPES.sub("", line))]
     said = [line for line in lines if line]
     telling = [line for line in said if _TELLING.search(line)] or said
@@ -27,6 +36,11 @@ def telling_lines(output: str, error: str) -> str:
         if line and not any(line in other for other in chosen) and not _NOISE.search(line):
             chosen.append(line)
     return "; ".join(chosen[-_MOST:])
+
+
+def hindrance(output: str) -> str:
+    """What holds a launch up that still goes on, as a clause; empty where nothing is known to."""
+    return ssh_silence(_ESCAPES.sub("", output).splitlines())
 
 
 def _plain(line: str) -> str:

@@ -11,13 +11,14 @@ from statistics import median
 from elastic_deploy.core.classify import Condition, classify
 from elastic_deploy.core.facts import HANDOVER, Index, ReplicaFacts, facts_of
 from elastic_deploy.core.gang import note_whole
+from elastic_deploy.core.launches import launch_next, launch_said, setup_next, setup_said
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.roster import asked_gpus, proven, spec_for
 from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.memory import DeploymentMemory, FailureKind, ReplicaMemory
 from elastic_deploy.model.phase import Phase
-from elastic_deploy.model.snapshot import LaunchFailure, Snapshot
+from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, SetupState, SetupTrouble, Snapshot
 from elastic_deploy.model.spec import DeploymentSpec, OnFailure
 
 FAILURES_TOLD = 120.0
@@ -265,18 +266,35 @@ def _obstacles(r: _Replicas, phase: Phase) -> list[str]:
     if r.index.snapshot.monitor_alive.value is False:
         sentences.append("Ray's autoscaler is dead: no node will be launched until it is back.")
     if phase in (Phase.WAITING, Phase.RECOVERING, Phase.DEGRADED):
-        sentences += [_refusal(r, failure) for failure in _latest(r.index.snapshot.launch_failures, r.now)]
+        sentences += [_refusal(r, failures) for failures in _latest(r.index.snapshot.launch_failures, r.now)]
+        sentences += [
+            f"{setup_said(trouble, r.now)}. {setup_next(trouble)}"
+            for trouble in _unwell(r.index.snapshot.setup_troubles, r.now)
+        ]
     return sentences
 
 
-def _latest(failures: Sequence[LaunchFailure], now: float) -> list[LaunchFailure]:
-    """The latest of each kind of refusal that is recent enough to be told, the latest first."""
-    recent = sorted((f for f in failures if now - f.at <= FAILURES_TOLD), key=lambda f: f.at)
-    kinds = {(f.node_type, f.code, f.message): f for f in recent}
-    return sorted(kinds.values(), key=lambda f: -f.at)
+def _latest(failures: Sequence[LaunchFailure], now: float) -> list[list[LaunchFailure]]:
+    """Each kind of refusal that is recent enough to be told, with all of it, the latest kind first.
+
+    What came elsewhere, and what was tried again and then refused or not, needs no more words.
+    """
+    settled = {LaunchOutcome.ELSEWHERE, LaunchOutcome.RETRYING}
+    latest: dict[str, float] = {f.node_type: f.at for f in sorted(failures, key=lambda f: f.at)}
+    kinds: dict[tuple[str, str, LaunchOutcome], list[LaunchFailure]] = {}
+    for failure in sorted((f for f in failures if now - f.at <= FAILURES_TOLD), key=lambda f: f.at):
+        if failure.outcome not in settled or failure.at == latest[failure.node_type]:
+            kinds.setdefault((failure.node_type, failure.code, failure.outcome), []).append(failure)
+    return sorted(kinds.values(), key=lambda kind: -kind[-1].at)
 
 
-def _refusal(r: _Replicas, failure: LaunchFailure) -> str:
-    words = f": {failure.message.rstrip('.')}" if failure.message else ""
-    nodes = f"{failure.count} {failure.node_type} node{'' if failure.count == 1 else 's'}"
-    return f"The cloud refused to launch {nodes} {r.ago(failure.at)} ago with {failure.code}{words}."
+def _refusal(r: _Replicas, failures: Sequence[LaunchFailure]) -> str:
+    last = failures[-1]
+    times = f", {len(failures)} times in {r.ago(failures[0].at)}" if len(failures) > 1 else ""
+    return f"{launch_said(last)} ({r.ago(last.at)} ago{times}). {launch_next(last)}"
+
+
+def _unwell(troubles: Sequence[SetupTrouble], now: float) -> list[SetupTrouble]:
+    """The last word on each node whose set-up is in trouble, as long as it is news or lasts."""
+    last = {t.node: t for t in sorted(troubles, key=lambda t: t.at)}
+    return [t for t in last.values() if t.state is SetupState.WAITING or now - t.at <= FAILURES_TOLD]

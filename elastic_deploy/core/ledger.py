@@ -6,6 +6,7 @@ Pure; called by the supervisor before each decision, so that a decision's event 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from elastic_deploy.core.launches import launch_kind, launch_next, launch_said, setup_kind, setup_next, setup_said
 from elastic_deploy.model.duration import clock
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.names import GroupName
@@ -16,6 +17,7 @@ from elastic_deploy.model.snapshot import (
     NodeNotice,
     NodeSeen,
     NodeState,
+    SetupTrouble,
     Snapshot,
 )
 
@@ -46,10 +48,10 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What was last known of every node and group, of refused launches, and of the autoscaler's monitor.
+    """What was last known of every node and group, of launches and set-ups in trouble, and of the autoscaler's monitor.
 
     `launch_failures` are the latest told of each kind; `refused_at` is when the latest was, told or not. `notices` are
-    the cloud's that were told of.
+    the cloud's that were told of; `setup_troubles` are those told, as long as the snapshot has them.
     """
 
     nodes: tuple[NodeRecord, ...] = ()
@@ -58,6 +60,7 @@ class Ledger:
     monitor_alive: bool | None = None
     refused_at: float = 0.0
     notices: tuple[NodeNotice, ...] = ()
+    setup_troubles: tuple[SetupTrouble, ...] = ()
 
 
 _WORDS = {
@@ -182,27 +185,68 @@ def _group_event(group: GroupSeen, dead: dict[str, str]) -> EventDraft:
 def _launches(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[LaunchFailure, ...], float, list[EventDraft]]:
     """The refusals told of late, when the latest was, and an event for each that has to be told now.
 
-    One kind is a node type and a code: in the words that come with it the cloud may number its answers.
+    One kind is a node type, a code and an outcome: in the words that come with it the cloud may number its answers.
     """
     fresh = sorted((f for f in snapshot.launch_failures if f.at > ledger.refused_at), key=lambda f: f.at)
-    told = {(f.node_type, f.code): f for f in ledger.launch_failures if snapshot.at - f.at < REFUSAL_TOLD_AGAIN}
+    told = {_kind(f): f for f in ledger.launch_failures if snapshot.at - f.at < REFUSAL_TOLD_AGAIN}
     events = []
     for failure in fresh:
-        before = told.get((failure.node_type, failure.code))
+        before = told.get(_kind(failure))
         if before is None or failure.at - before.at >= REFUSAL_TOLD_AGAIN:
-            told[failure.node_type, failure.code] = failure
+            told[_kind(failure)] = failure
             events.append(_launch_event(failure))
     return tuple(told.values()), fresh[-1].at if fresh else ledger.refused_at, events
 
 
+def _kind(failure: LaunchFailure) -> tuple[str, str, str]:
+    return failure.node_type, failure.code, failure.outcome.value
+
+
 def _launch_event(failure: LaunchFailure) -> EventDraft:
-    nodes = f"{failure.count} {failure.node_type} node{'' if failure.count == 1 else 's'}"
     return EventDraft(
-        "launch.failed",
-        f"The launch of {nodes} was refused with {failure.code}: {failure.message}",
+        launch_kind(failure),
+        f"{launch_said(failure)}. {launch_next(failure)}",
         subject=f"launch:{failure.node_type}",
         because="request",
-        data={"code": failure.code, "node_type": failure.node_type, "count": failure.count},
+        data={
+            "code": failure.code,
+            "node_type": failure.node_type,
+            "count": failure.count,
+            "came": failure.came,
+            "zones": list(failure.zones),
+        },
+    )
+
+
+def _setups(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[SetupTrouble, ...], list[EventDraft]]:
+    """The set-ups in trouble that were told, and an event for each new one.
+
+    A node that fails again as it failed before is not told of again until it is given up.
+    """
+    told = {_trouble_kind(trouble) for trouble in ledger.setup_troubles}
+    kept, events = [], []
+    for trouble in sorted(snapshot.setup_troubles, key=lambda trouble: trouble.at):
+        kept.append(trouble)
+        if _trouble_kind(trouble) not in told:
+            told.add(_trouble_kind(trouble))
+            events.append(_setup_event(trouble, snapshot.at))
+    return tuple(kept), events
+
+
+def _trouble_kind(trouble: SetupTrouble) -> tuple[str, str, str, str]:
+    # SSH's own words come later than the first sight of a node that does not answer, and are no news.
+    words = "" if trouble.step == "SSH" else trouble.message
+    return trouble.node, trouble.state.value, trouble.step, words
+
+
+def _setup_event(trouble: SetupTrouble, now: float) -> EventDraft:
+    return EventDraft(
+        setup_kind(trouble),
+        f"{setup_said(trouble, now)}. {setup_next(trouble)}",
+        node=trouble.node,
+        subject=f"node:{trouble.node}",
+        because=f"node:{trouble.node}",
+        data={"node_type": trouble.node_type, "address": trouble.address, "step": trouble.step},
     )
 
 
@@ -243,12 +287,13 @@ def advance(ledger: Ledger, snapshot: Snapshot) -> tuple[Ledger, tuple[EventDraf
     nodes, node_events = _nodes(ledger, snapshot)
     groups, group_events = _groups(ledger, snapshot, nodes)
     failures, refused_at, launch_events = _launches(ledger, snapshot)
+    setups, setup_events = _setups(ledger, snapshot)
     monitor_alive, monitor_events = _monitor(ledger, snapshot)
-    after = Ledger(nodes, groups, failures, monitor_alive, refused_at, snapshot.notices)
+    after = Ledger(nodes, groups, failures, monitor_alive, refused_at, snapshot.notices, setups)
     told = _notices(ledger, snapshot.notices, nodes)
     # What becomes of a node after its notice comes of that.
     noticed = {
         f"node:{record.node.id}" for record in nodes for one in snapshot.notices if one.node == record.node.ray_id
     }
     node_events = [replace(e, because=e.subject) if e.subject in noticed else e for e in node_events]
-    return after, (*launch_events, *monitor_events, *told, *node_events, *group_events)
+    return after, (*launch_events, *setup_events, *monitor_events, *told, *node_events, *group_events)

@@ -142,14 +142,65 @@ class ProbeSeen:
     busy_at: float = 0.0
 
 
+class LaunchOutcome(StrEnum):
+    """What came of a launch that did not go as asked.
+
+    REFUSED: nothing came. RETRYING: one try was refused, and the next is under way. ELSEWHERE: all came, after one zone
+    or more had refused. PARTIAL: fewer came than were asked for.
+    """
+
+    REFUSED = "refused"
+    RETRYING = "retrying"
+    ELSEWHERE = "elsewhere"
+    PARTIAL = "partial"
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchFailure:
-    """A launch that the cloud refused, in its own words. `at` orders them; equal failures repeat with a new `at`."""
+    """A launch that did not go as asked, in the cloud's own words. `at` orders them; equal ones repeat with a new `at`.
+
+    `count` were asked for, `came` came. `zones` are those that the cloud named when it refused, in the order in which
+    they were tried. `code` and `message` are empty where it refused nothing, and yet fewer came.
+    """
 
     node_type: str
     count: int
     code: str
     message: str
+    at: float
+    outcome: LaunchOutcome = LaunchOutcome.REFUSED
+    came: int = 0
+    zones: tuple[str, ...] = ()
+
+
+class SetupState(StrEnum):
+    """How a node's set-up that is in trouble goes on.
+
+    WAITING: SSH does not answer, and is tried further. RETRYING: a step failed and the set-up is run again. GAVE_UP:
+    the node is terminated, and another is asked for.
+    """
+
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    GAVE_UP = "gave_up"
+
+
+@dataclass(frozen=True, slots=True)
+class SetupTrouble:
+    """A node that is not being set up as it should. `node` is the cloud's id of it.
+
+    `step` names what fails, for a person; `message` is the last that the failing command said, never the command.
+    `since` is when this attempt, the `attempt`-th, began.
+    """
+
+    node: str
+    node_type: str
+    address: str
+    step: str
+    message: str
+    state: SetupState
+    attempt: int
+    since: float
     at: float
 
 
@@ -175,3 +226,4 @@ class Snapshot:
     monitor_alive: Reading[bool] = field(default_factory=lambda: Reading(0.0))
     action_failures: tuple[ActionFailure, ...] = ()
     notices: tuple[NodeNotice, ...] = ()
+    setup_troubles: tuple[SetupTrouble, ...] = ()

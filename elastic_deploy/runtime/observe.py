@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from elastic_deploy.core.launches import setup_said
 from elastic_deploy.model.names import NAMESPACE, EngineName, GroupName
 from elastic_deploy.model.snapshot import (
     ActionFailure,
@@ -24,11 +25,14 @@ from elastic_deploy.model.snapshot import (
     NodeState,
     ProbeSeen,
     Reading,
+    SetupTrouble,
     Snapshot,
 )
 from elastic_deploy.runtime import engine_record, ray_tables
 from elastic_deploy.runtime.launch_log import LaunchLog
+from elastic_deploy.runtime.monitor_log import MonitorLog
 from elastic_deploy.runtime.ray_tables import PendingNode, RayActor, RayGroup, RayNode
+from elastic_deploy.runtime.setup_log import SetupLog
 
 T = TypeVar("T")
 
@@ -39,7 +43,7 @@ KNOCK = 0.5
 """Seconds for a connection to a raylet on the cluster's own network: a living one accepts in a millisecond."""
 
 LAUNCH_FAILURES_KEPT = 300.0
-"""Seconds for which a refused launch stays in the snapshot."""
+"""Seconds for which a refused launch and a failed set-up stay in the snapshot."""
 
 
 def node_seen(node: RayNode) -> NodeSeen:
@@ -73,8 +77,10 @@ class Observer:
 
     def __init__(self, logs: Path, monitor_alive: Callable[[], bool]) -> None:
         self._client = ray_tables.gcs_client()
-        self._launches = LaunchLog(logs)
+        self._monitor_log = MonitorLog(logs)
+        self._launches, self._setups = LaunchLog(), SetupLog()
         self._refused: list[LaunchFailure] = []
+        self._ill: list[SetupTrouble] = []
         self._monitor_alive = monitor_alive
         self._finished: dict[EngineName, EngineSeen] = {}
         self._raylets: dict[str, tuple[str, int]] = {}
@@ -84,16 +90,18 @@ class Observer:
     ) -> Snapshot:
         """One snapshot. `watched` are Ray's ids of nodes whose raylets are knocked at."""
         at = time.time()
-        nodes, groups, engines, launches, monitor = await asyncio.gather(
+        nodes, groups, engines, _, monitor = await asyncio.gather(
             self._read(at, self._nodes),
             self._read(at, self._groups),
             self._read(at, self._engines),
-            self._read(at, lambda: self._launches.poll(at)),
+            self._read(at, lambda: self._read_monitor_log(at)),
             self._read(at, self._monitor_alive),
         )
         if nodes.value is not None:
             nodes = replace(nodes, value=await self._knock(nodes.value, frozenset(watched)))
-        self._refused = [f for f in (*self._refused, *(launches.value or ())) if at - f.at < LAUNCH_FAILURES_KEPT]
+        troubles = (*self._ill, *self._setups.waiting(at))
+        if nodes.value is not None:
+            nodes = replace(nodes, value=tuple(self._told(node, troubles, at) for node in nodes.value))
         return Snapshot(
             at=at,
             nodes=nodes,
@@ -103,7 +111,25 @@ class Observer:
             launch_failures=tuple(self._refused),
             monitor_alive=monitor,
             action_failures=failures,
+            setup_troubles=troubles,
         )
+
+    def _read_monitor_log(self, at: float) -> bool:
+        lines = self._monitor_log.poll(at)
+        refused = (*self._refused, *self._launches.read(lines, at))
+        ill = (*self._ill, *self._setups.read(lines, at))
+        self._refused = [failure for failure in refused if at - failure.at < LAUNCH_FAILURES_KEPT]
+        self._ill = [trouble for trouble in ill if at - trouble.at < LAUNCH_FAILURES_KEPT]
+        return True
+
+    def _told(self, node: NodeSeen, troubles: tuple[SetupTrouble, ...], at: float) -> NodeSeen:
+        """A node on its way under the cloud's name for it, with what is wrong with its set-up."""
+        if node.state not in (NodeState.ASKED, NodeState.LAUNCHING):
+            return node
+        id_ = self._setups.cloud_id(node.id)
+        trouble = next((trouble for trouble in reversed(troubles) if trouble.node == id_), None)
+        detail = setup_said(trouble, at) if trouble else node.detail
+        return replace(node, id=id_, detail=detail)
 
     async def _read(self, at: float, look: Callable[[], T]) -> Reading[T]:
         try:

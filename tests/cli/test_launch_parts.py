@@ -72,7 +72,8 @@ TELLING = [
         "2026-11-22 Checking AWS environment settings\n\x1b[31mAn error occurred (UnauthorizedOperation) when"
         " calling the RunInstances operation: You are not authorized.\x1b[0m\nUseful commands:\n  ray down",
         "",
-        "An error occurred (UnauthorizedOperation) when calling the RunInstances operation: You are not authorized",
+        "AWS refused RunInstances: UnauthorizedOperation: You are not authorized. Give the caller the right that is"
+        " named: the launcher's for the head, for workers the head's instance role",
     ),
     (
         "a traceback is left out, its last line is not",

@@ -8,7 +8,17 @@ from elastic_deploy.core.explain import Expectation, eta, reason
 from elastic_deploy.model.memory import DeploymentMemory, Failure, FailureKind, Outage
 from elastic_deploy.model.names import GroupName
 from elastic_deploy.model.shape import Shape
-from elastic_deploy.model.snapshot import GroupState, LaunchFailure, NodeSeen, NodeState, Reading, Snapshot
+from elastic_deploy.model.snapshot import (
+    GroupState,
+    LaunchFailure,
+    LaunchOutcome,
+    NodeSeen,
+    NodeState,
+    Reading,
+    SetupState,
+    SetupTrouble,
+    Snapshot,
+)
 from elastic_deploy.model.spec import DeploymentSpec, OnFailure
 
 from .scenes import (
@@ -110,8 +120,38 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
                 replace(REFUSED, code="TooOld", at=NOW - 121),
             ),
         ),
-        f"{WAITING_FOR_ONE} The cloud refused to launch 2 gpu nodes 4s ago with InsufficientInstanceCapacity: "
-        "We do not have enough p5.48xlarge. The cloud refused to launch 1 gpu node 2m ago with SpotMaxPriceTooLow.",
+        f"{WAITING_FOR_ONE} The launch of 2 gpu nodes was refused with InsufficientInstanceCapacity: We do not have "
+        "enough p5.48xlarge (4s ago, 2 times in 9s). The autoscaler asks again every few seconds. Try another zone, or "
+        "another type. The launch of 1 gpu node was refused with SpotMaxPriceTooLow (2m ago). The autoscaler asks again"
+        " every few seconds. Try another zone, or another type.",
+    ),
+    "waiting, and one zone's refusal was made good by another zone": (
+        SPEC,
+        WAITS,
+        snapshot(
+            PENDING,
+            nodes=(NODES[0], LAUNCHING),
+            launch_failures=(
+                replace(REFUSED, at=NOW - 9, outcome=LaunchOutcome.RETRYING, code="Tried"),
+                LaunchFailure("gpu", 2, "", "", NOW - 4, LaunchOutcome.PARTIAL, 1),
+            ),
+        ),
+        f"{WAITING_FOR_ONE} Only 1 of 2 gpu nodes came (4s ago). The autoscaler asks for the rest again when it has "
+        "waited for it: a minute where the cluster YAML is generated, ten by Ray's own setting.",
+    ),
+    "waiting while a node cannot be set up": (
+        SPEC,
+        WAITS,
+        replace(
+            snapshot(PENDING, nodes=(NODES[0], LAUNCHING)),
+            setup_troubles=(
+                SetupTrouble("i-c", "gpu", "", "SSH", "", SetupState.RETRYING, 1, NOW - 300, NOW - 121),
+                SetupTrouble("i-d", "gpu", "10.0.0.8", "SSH", "timed out", SetupState.WAITING, 1, NOW - 200, NOW - 140),
+            ),
+        ),
+        f"{WAITING_FOR_ONE} Node i-d (gpu, 10.0.0.8) has not answered SSH for 3m 20s: timed out. Ray waits for 15m, "
+        "where its setting is not changed, and tries 3 times before another node is asked for; look after the security "
+        "group's port 22, the key pair and the image's user.",
     ),
     "waiting while the monitor is dead": (
         SPEC,
@@ -188,8 +228,8 @@ CASES: dict[str, tuple[DeploymentSpec, DeploymentMemory | None, Snapshot, str]] 
         SPEC,
         RECOVERS,
         replace(RESCHEDULING, launch_failures=(REFUSED,)),
-        f"{RECOVERING} The cloud refused to launch 2 gpu nodes 4s ago with InsufficientInstanceCapacity: "
-        "We do not have enough p5.48xlarge.",
+        f"{RECOVERING} The launch of 2 gpu nodes was refused with InsufficientInstanceCapacity: We do not have enough "
+        "p5.48xlarge (4s ago). The autoscaler asks again every few seconds. Try another zone, or another type.",
     ),
     "degraded": (
         TWO,

@@ -149,8 +149,17 @@ def refusal(at: float, code: str = "InsufficientInstanceCapacity", words: str = 
 def test_a_refused_launch_is_told_in_the_clouds_words() -> None:
     _, [[event]] = history(seen(10, launch_failures=(refusal(9.5),)))
     assert event.kind == "launch.failed"
-    assert event.message == "The launch of 2 gpu nodes was refused with InsufficientInstanceCapacity: No capacity."
-    assert event.data == {"code": "InsufficientInstanceCapacity", "node_type": "gpu", "count": 2}
+    assert event.message == (
+        "The launch of 2 gpu nodes was refused with InsufficientInstanceCapacity: No capacity."
+        " The autoscaler asks again every few seconds. Try another zone, or another type."
+    )
+    assert event.data == {
+        "code": "InsufficientInstanceCapacity",
+        "node_type": "gpu",
+        "count": 2,
+        "came": 0,
+        "zones": [],
+    }
     assert event.because == "request"
 
 

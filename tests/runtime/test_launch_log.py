@@ -10,7 +10,9 @@ from ray._private.ray_constants import LOGGER_FORMAT
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
 from elastic_deploy.model.snapshot import LaunchFailure
-from elastic_deploy.runtime.launch_log import READ_AT_MOST, LaunchLog, parse
+from elastic_deploy.runtime.launch_log import LaunchLog, parse
+from elastic_deploy.runtime.monitor_log import READ_AT_MOST
+from elastic_deploy.runtime.monitor_log import MonitorLog as Files
 
 CAPACITY = "There is no Spot capacity available that matches your request."
 REFUSED = NodeLaunchException("InsufficientInstanceCapacity", CAPACITY, None)
@@ -56,9 +58,19 @@ def monitor(tmp_path: Path) -> Iterator[MonitorLog]:
     log.close()
 
 
+class Followed:
+    """What the observer does with the log: its lines are followed, and read for launches."""
+
+    def __init__(self, logs: Path) -> None:
+        self._files, self._launches = Files(logs), LaunchLog()
+
+    def poll(self, now: float) -> list[LaunchFailure]:
+        return self._launches.read(self._files.poll(now), now)
+
+
 @pytest.fixture
-def log(monitor: MonitorLog) -> LaunchLog:
-    return LaunchLog(monitor.path.parent)
+def log(monitor: MonitorLog) -> Followed:
+    return Followed(monitor.path.parent)
 
 
 PREFIX = "2026-11-22 18:03:01,250\tINFO node_provider.py:492 -- "
@@ -97,23 +109,23 @@ def test_other_lines_tell_of_no_refusal(line: str) -> None:
     assert parse(line, 1.0) is None
 
 
-def test_a_refusal_happened_when_its_line_says(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_a_refusal_happened_when_its_line_says(monitor: MonitorLog, log: Followed) -> None:
     at = monitor.refuse()
     [failure] = log.poll(time.time() + 3600)
     assert failure.at == pytest.approx(at, abs=0.002)
 
 
-def test_a_refusal_never_lies_in_the_future(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_a_refusal_never_lies_in_the_future(monitor: MonitorLog, log: Followed) -> None:
     at = monitor.refuse()
     assert [failure.at for failure in log.poll(at - 100)] == [at - 100]
 
 
-def test_a_supervisor_that_comes_back_reads_the_same_times_again(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_a_supervisor_that_comes_back_reads_the_same_times_again(monitor: MonitorLog, log: Followed) -> None:
     monitor.refuse()
-    assert LaunchLog(monitor.path.parent).poll(time.time() + 60) == log.poll(time.time() + 90)
+    assert Followed(monitor.path.parent).poll(time.time() + 60) == log.poll(time.time() + 90)
 
 
-def test_each_refusal_is_told_once_in_order(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_each_refusal_is_told_once_in_order(monitor: MonitorLog, log: Followed) -> None:
     monitor.refuse(count=1)
     monitor.refuse(count=2)
     assert [failure.count for failure in log.poll(time.time())] == [1, 2]
@@ -122,7 +134,7 @@ def test_each_refusal_is_told_once_in_order(monitor: MonitorLog, log: LaunchLog)
     assert [failure.count for failure in log.poll(time.time())] == [3]
 
 
-def test_a_line_is_told_when_it_is_whole(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_a_line_is_told_when_it_is_whole(monitor: MonitorLog, log: Followed) -> None:
     monitor.write("Failed to launch 1 nodes of type gpu: Node Launch Exc")
     assert log.poll(1.0) == []
     monitor.write("eption (Max): no")
@@ -131,7 +143,7 @@ def test_a_line_is_told_when_it_is_whole(monitor: MonitorLog, log: LaunchLog) ->
     assert log.poll(3.0) == [LaunchFailure("gpu", 1, "Max", "no more", 3.0)]
 
 
-def test_nothing_is_lost_or_told_twice_when_the_log_is_rotated(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_nothing_is_lost_or_told_twice_when_the_log_is_rotated(monitor: MonitorLog, log: Followed) -> None:
     monitor.refuse(count=1)
     assert len(log.poll(time.time())) == 1
     monitor.refuse(count=2)
@@ -141,7 +153,7 @@ def test_nothing_is_lost_or_told_twice_when_the_log_is_rotated(monitor: MonitorL
     assert log.poll(time.time()) == []
 
 
-def test_a_log_that_was_cut_is_read_from_its_start(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_a_log_that_was_cut_is_read_from_its_start(monitor: MonitorLog, log: Followed) -> None:
     monitor.write("some older words\n" * 100)
     log.poll(1.0)
     monitor.path.write_text("Failed to launch 1 nodes of type gpu: no\n")
@@ -149,10 +161,10 @@ def test_a_log_that_was_cut_is_read_from_its_start(monitor: MonitorLog, log: Lau
 
 
 def test_no_log_yet_is_no_refusal(tmp_path: Path) -> None:
-    assert LaunchLog(tmp_path / "not yet").poll(1.0) == []
+    assert Followed(tmp_path / "not yet").poll(1.0) == []
 
 
-def test_a_log_of_megabytes_is_read_from_its_end_and_then_to_its_last_line(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_a_log_of_megabytes_is_read_from_its_end_and_then_to_its_last_line(monitor: MonitorLog, log: Followed) -> None:
     monitor.refuse(count=1)
     monitor.write("x" * 99 + "\n")
     monitor.write(("y" * 99 + "\n") * (READ_AT_MOST // 100))
@@ -164,7 +176,7 @@ def test_a_log_of_megabytes_is_read_from_its_end_and_then_to_its_last_line(monit
     assert [failure.count for failures in found for failure in failures] == [3]
 
 
-def test_bytes_that_are_no_text_do_not_stop_it(monitor: MonitorLog, log: LaunchLog) -> None:
+def test_bytes_that_are_no_text_do_not_stop_it(monitor: MonitorLog, log: Followed) -> None:
     with monitor.path.open("ab") as file:
         file.write(b"\xff\xfe\x00\n")
     monitor.refuse()
