@@ -35,7 +35,7 @@ def in_command_lines(secrets: list[bytes]) -> Iterator[str]:
 
 def in_files(root: Path, secrets: list[bytes]) -> Iterator[str]:
     """The files below `root` that hold a secret and are not there for it."""
-    for directory, _, names in os.walk(root):
+    for directory, _, names in [("", [], [str(root)])] if root.is_file() else os.walk(root):
         for path in (Path(directory) / name for name in names):
             try:
                 if not path.is_file() or not any(secret in path.read_bytes() for secret in secrets):

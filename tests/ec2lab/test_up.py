@@ -3,81 +3,25 @@
 The tests follow one deployment from `up` to `down`, each going on from where the one before it left off.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from elastic_deploy.cluster.aws.policy import role_name
 from tests.ec2lab.account import generate, prepare_account
 from tests.ec2lab.asking import until
-from tests.ec2lab.commands import Done
 from tests.ec2lab.lab import CREDENTIALS, Lab, Timing
+from tests.ec2lab.user import ENGINE, User
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.usefixtures("able"), pytest.mark.timeout(900)]
 
 CLUSTER = "it"
 GPU_TYPE = "g6.xlarge"
-SHAPE = ("--model", "tiny", "--gpus", "2", "--tensor-parallel-size", "2")
-ENGINE = 400.0  # seconds: hosts, their setup, and an engine's start, on a busy machine
+SHAPE = ("--gpus", "2", "--tensor-parallel-size", "2")
 SEARCH = Path(__file__).with_name("secrets_search.py")
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody at the laptop, with a home of their own and a cluster YAML."""
-
-    lab: Lab
-    home: Path
-    path: str
-
-    def run(self, *arguments: str, limit: float = 120.0) -> Done:
-        """An elastic-deploy command to its end."""
-        return self.lab.run(["elastic-deploy", *arguments], limit, {"HOME": str(self.home)})
-
-    def up(self) -> Done:
-        """Bring the tiny model up over two nodes."""
-        return self.run("up", self.path, *SHAPE, "--yes", limit=ENGINE)
-
-    def status(self) -> dict[str, Any]:
-        """The status document."""
-        document: dict[str, Any] = json.loads(self.run("status", self.path, "-o", "json").check().stdout)
-        return document
-
-    def events(self) -> list[dict[str, Any]]:
-        """The journal."""
-        document: list[dict[str, Any]] = json.loads(self.run("events", self.path, "-o", "json").check().stdout)
-        return document
-
-    @property
-    def key(self) -> str:
-        """The key that clients send."""
-        return (self.home / ".elastic-deploy" / CLUSTER / "keys" / "tiny").read_text().strip()
-
-    def ask(self, limit: float = 60.0) -> str:
-        """What the model answers, asked from the laptop at the address that `status` names."""
-        (deployment,) = self.status()["deployments"]
-        header = self.home / "header"  # curl reads it from a file: an argument could be seen by everybody
-        header.write_text(f"Authorization: Bearer {self.key}\n")
-        body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0}
-        flags = [
-            "-sS",
-            "--fail-with-body",
-            "-m",
-            str(limit),
-            "-H",
-            f"@{header}",
-            "-H",
-            "Content-Type: application/json",
-        ]
-        url = f"{deployment['endpoint']}/chat/completions"
-        said = self.lab.run(["curl", *flags, "-d", json.dumps(body), url], limit + 10).check()
-        return str(json.loads(said.stdout)["choices"][0]["message"]["content"])
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +31,7 @@ def user(able: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]
     with Lab(Timing(), tmp_path_factory.mktemp("logs")) as lab:
         prepare_account(lab, CLUSTER)
         path = generate(lab, CLUSTER, "--zones", "a", "--instance-type", GPU_TYPE, "--nodes", "2")
-        yield User(lab, lab.home, path)
+        yield User(lab, lab.home, path, CLUSTER)
 
 
 def gpu_instances(lab: Lab) -> set[str]:
@@ -96,7 +40,7 @@ def gpu_instances(lab: Lab) -> set[str]:
 
 
 def test_a_generated_cluster_serves_over_two_hosts(user: User) -> None:
-    done = user.up()
+    done = user.up(*SHAPE)
     assert done.returncode == 0, done.stderr[-4000:]
     print(f"up: {done.seconds:.0f} s")
     (deployment,) = user.status()["deployments"]
@@ -106,7 +50,7 @@ def test_a_generated_cluster_serves_over_two_hosts(user: User) -> None:
     assert user.ask()
     # Again with the same arguments, nothing changes.
     began = time.monotonic()
-    assert "nothing to change" in user.up().check().stderr
+    assert "nothing to change" in user.up(*SHAPE).check().stderr
     print(f"up again: {time.monotonic() - began:.0f} s")
 
 
@@ -124,9 +68,10 @@ def test_no_secret_can_be_seen(user: User) -> None:
     told = ",".join(secret[::-1] for secret in secrets)
     script = ["python3", str(SEARCH), told]
     for instance in lab.hosts():
-        done = lab.run_on(instance, [*script, "/tmp", "/root", "/var/log", "/dev/shm"], 200)
+        own = ["/tmp/ray", "/root/.elastic-deploy", "/root/ray_bootstrap_config.yaml", "/root/.profile", "/var/log"]
+        done = lab.run_on(instance, [*script, *own], 200)
         assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
-    done = lab.run([*script, str(user.home), "/tmp"], 200)
+    done = lab.run([*script, str(user.home)], 200)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
     # The search finds what there is to be found.
     (user.home / "leak.log").write_text(f"said {token} to everybody")
@@ -137,8 +82,8 @@ def test_no_secret_can_be_seen(user: User) -> None:
 def test_another_machine_with_the_same_yaml_and_key_attaches(user: User) -> None:
     home = user.home / "another"
     shutil.copytree(user.home / ".ssh", home / ".ssh")
-    other = User(user.lab, home, user.path)
-    done = other.up()
+    other = User(user.lab, home, user.path, CLUSTER)
+    done = other.up(*SHAPE)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "nothing to change" in done.stderr
     assert other.key == user.key
