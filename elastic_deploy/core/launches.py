@@ -19,6 +19,7 @@ _KINDS = {
     LaunchOutcome.RETRYING: "launch.failed",
     LaunchOutcome.ELSEWHERE: "launch.elsewhere",
     LaunchOutcome.PARTIAL: "launch.partial",
+    LaunchOutcome.BLIND: "autoscaler.refused",
 }
 _SETUP_KINDS = {
     SetupState.WAITING: "node.unreachable",
@@ -40,6 +41,8 @@ def launch_next(failure: LaunchFailure) -> str:
         return "It is tried again now, in the next zone where there are several."
     help_ = mend(failure.code, failure.message, other_zones(failure.message))
     help_ = f" {help_}" if help_ else ""
+    if failure.outcome is LaunchOutcome.BLIND:
+        return f"No node is launched or replaced until it can; it tries again every few seconds.{help_}"
     if failure.outcome is LaunchOutcome.PARTIAL:
         return (
             "The autoscaler asks for the rest again when it has waited for it: a minute where the cluster YAML is"
@@ -57,6 +60,8 @@ def launch_said(failure: LaunchFailure) -> str:
         return f"Only {failure.came} of {nodes} came" + (f"; the rest was refused{where} with {words}" if words else "")
     if failure.outcome is LaunchOutcome.ELSEWHERE:
         return f"The launch of {nodes} was refused{where}, and then succeeded elsewhere. The refusal was {words}"
+    if failure.outcome is LaunchOutcome.BLIND:
+        return f"Ray's autoscaler could not ask the cloud which nodes run: {words}"
     what = "One try of the launch" if failure.outcome is LaunchOutcome.RETRYING else "The launch"
     return f"{what} of {nodes} was refused{where} with {words}"
 

@@ -29,6 +29,10 @@ _MENDS = (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|ExpiredToken|RequestExpired|UnrecognizedClientException",
         "Look after the credentials: `aws sts get-caller-identity` says whose they are.",
     ),
+    (
+        r"NoCredentialsError|PartialCredentialsError|CredentialRetrievalError",
+        "Give AWS credentials: the launcher's own for the head, for workers an instance profile of the head.",
+    ),
     (r"Unsupported|InvalidParameterCombination", "Choose a type that is offered in the zone and fits the image."),
     (r"OptInRequired|PendingVerification", "The account has to be enabled for this; AWS mails when it is."),
 )

@@ -146,13 +146,15 @@ class LaunchOutcome(StrEnum):
     """What came of a launch that did not go as asked.
 
     REFUSED: nothing came. RETRYING: one try was refused, and the next is under way. ELSEWHERE: all came, after one zone
-    or more had refused. PARTIAL: fewer came than were asked for.
+    or more had refused. PARTIAL: fewer came than were asked for. BLIND: none was made, because the autoscaler could not
+    even ask what runs.
     """
 
     REFUSED = "refused"
     RETRYING = "retrying"
     ELSEWHERE = "elsewhere"
     PARTIAL = "partial"
+    BLIND = "blind"
 
 
 @dataclass(frozen=True, slots=True)

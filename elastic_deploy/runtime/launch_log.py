@@ -39,6 +39,11 @@ _TRY = re.compile(
     r"^create_instances: Attempt failed with (?:An error occurred \((?P<code>[^)]*)\) when calling [^:]*: )?"
     r"(?P<message>.*), retrying\.$"
 )
+_BLIND = re.compile(
+    r"^(?:\w+\.)*exceptions\.(?P<class>\w+): "
+    r"(?:An error occurred \((?P<code>[^)]*)\) when calling the \w+ operation(?: \([^)]*\))?: )?(?P<message>.+)$"
+)
+"""The end of a traceback: a call failed by which the autoscaler asks what runs, and with that its whole turn."""
 _CAME = re.compile(r"^Launched instance i-\S+")
 _ZONE = re.compile(r"\b[a-z]{2}(?:-[a-z]+)+-\d[a-z]\b")
 _ADVICE = re.compile(r"You can currently get .*$")
@@ -96,6 +101,7 @@ class LaunchLog:
         self._batch = _Batch()
         self._loose: list[_Try] = []
         self._refused_at: dict[str, float] = {}
+        self._last = 0.0
 
     def read(self, lines: Iterable[Line], now: float) -> list[LaunchFailure]:
         """What the next lines tell of, oldest first."""
@@ -104,7 +110,11 @@ class LaunchLog:
             at = now if line.at is None else min(now, line.at)
             if line.kind == "out":
                 self._provider(line, at)
+            elif line.kind == "log" and line.at is None and self._last and (match := _BLIND.match(line.text)):
+                code, words = match["code"] or match["class"], match["message"]
+                found.append(LaunchFailure("", 0, code, words, self._last, LaunchOutcome.BLIND))
             elif line.kind == "log":
+                self._last = at if line.at is not None else self._last
                 found += self._autoscaler(line, at)
         return [*found, *self._under_way(now)]
 

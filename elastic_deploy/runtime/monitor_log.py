@@ -17,6 +17,8 @@ READ_AT_MOST = 1_000_000
 
 _KINDS = {"log": "monitor*.log*", "out": "monitor*.out*", "err": "monitor*.err*"}
 _PREFIX = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})\t(?:[A-Z]+ \S+ -- )?(.*)$")
+_JOINED = re.compile(r"(?<=.)(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\t)")
+"""Threads that print at the same time leave out each other's line ends."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -108,4 +110,5 @@ def _new_lines(log: BinaryIO, offset: int | None) -> list[str]:
     if not whole and len(data) == READ_AT_MOST:
         whole = len(data)  # a line that long tells of no launch
     log.seek(start + whole)
-    return data[:whole].decode(errors="replace").split("\n")
+    lines = data[:whole].decode(errors="replace").split("\n")
+    return [part for line in lines for part in _JOINED.split(line)]

@@ -22,7 +22,9 @@ WORDS_LINES = 3
 WORDS_LENGTH = 300
 
 _NODE = r"(?P<node>[^\s:,')]+)"
-_STATUS = re.compile(r"Set tag ray-node-status=(?P<status>\S+) on \['" + _NODE + r"'\]")
+_STATUS = re.compile(r"Set tag ray-node-status=(?P<status>\S+) on \[(?P<nodes>[^\]]+)\]")
+"""The AWS provider sets the tags of several nodes in one call where they come together, as a gang's do."""
+_GONE = re.compile(r"detected as terminated")
 _STEP_FAILED = re.compile(r"^NodeUpdater: " + _NODE + r": (?P<step>[A-Z][a-z]+(?: [a-z]+)*) failed\b")
 _SHELL = re.compile(r"^NodeUpdater: " + _NODE + r": Got remote shell\b")
 _FETCHED = re.compile(r"^Fetched IP: (?P<address>\S+)$")
@@ -67,7 +69,7 @@ class SetupLog:
         self._nodes: dict[str, _Node] = {}
         self._ids: dict[str, str] = {}
         self._block: list[str] = []
-        self._address = ""
+        self._addresses: list[str] = []
         self._last_failed = ""
         self._ssh_words: dict[str, str] = {}
 
@@ -98,23 +100,29 @@ class SetupLog:
         return self._ids.get(instance, instance)
 
     def _trouble(self, id_: str, node: _Node, state: SetupState, at: float) -> SetupTrouble:
-        words = node.words or (self._ssh_words.get(node.address, "") if node.step == "SSH" else "")
-        return SetupTrouble(id_, node.type, node.address, node.step, words, state, node.attempt, node.since, at)
+        address = node.address or (self._only_address() if node.step == "SSH" else "")
+        words = node.words or (self._ssh_words.get(address, "") if node.step == "SSH" else "")
+        return SetupTrouble(id_, node.type, address, node.step, words, state, node.attempt, node.since, at)
+
+    def _only_address(self) -> str:
+        """The address that SSH complains of and that is no other node's; empty where there are several."""
+        taken = {node.address for node in self._nodes.values()}
+        left = [address for address in self._ssh_words if address not in taken]
+        return left[0] if len(left) == 1 else ""
 
     def _updater(self, text: str, at: float) -> None:
         if match := _STATUS.search(text):
-            node = self._nodes.setdefault(match["node"], _Node())
-            node.waits = match["status"] == "waiting-for-ssh"
-            if node.waits:
-                node.attempt, node.since, node.words = node.attempt + 1, at, ""
-            node.step = _STEPS.get(match["status"], node.step)
-            self._last_failed = match["node"] if match["status"] == "update-failed" else self._last_failed
+            for id_ in re.findall(r"[^\s',]+", match["nodes"]):
+                self._reached(id_, match["status"], at)
         elif (match := _SHELL.match(text)) and match["node"] in self._nodes:
             self._nodes[match["node"]].waits = False
         elif match := _FETCHED.match(text):
-            self._address = match["address"]
-        elif (match := _GOT_ADDRESS.match(text)) and match["node"] in self._nodes:
-            self._nodes[match["node"]].address = self._address
+            self._addresses.append(match["address"])
+        elif match := _GOT_ADDRESS.match(text):
+            # Of several that were printed before their nodes, which is whose is not known.
+            if len(set(self._addresses)) == 1 and match["node"] in self._nodes:
+                self._nodes[match["node"]].address = self._addresses[0]
+            self._addresses.clear()
         elif (match := _STEP_FAILED.match(text)) and match["node"] in self._nodes:
             node = self._nodes[match["node"]]
             node.step = _NAMES.get(match["step"], node.step)
@@ -122,8 +130,19 @@ class SetupLog:
         elif (match := _ERROR.match(text)) and (failed := self._nodes.get(self._last_failed)):
             failed.words = failed.words or ("" if _NO_WORDS.search(match["words"]) else match["words"].strip())
 
+    def _reached(self, id_: str, status: str, at: float) -> None:
+        node = self._nodes.setdefault(id_, _Node())
+        node.waits = status == "waiting-for-ssh"
+        if node.waits:
+            node.attempt, node.since, node.words = node.attempt + 1, at, ""
+        node.step = _STEPS.get(status, node.step)
+        self._last_failed = id_ if status == "update-failed" else self._last_failed
+
     def _autoscaler(self, text: str, at: float) -> list[SetupTrouble]:
         if match := _FAILED.match(text):
+            if _GONE.search(match["words"]):
+                self._nodes.pop(match["node"], None)  # it was ended while it was set up, which is told elsewhere
+                return []
             node = self._nodes.setdefault(match["node"], _Node(attempt=1, since=at, step="the set-up"))
             node.waits = False
             node.words = node.words or ("" if _NO_WORDS.search(match["words"]) else match["words"].strip())

@@ -47,7 +47,7 @@ def printed(case: str) -> str:
 
 
 def test_every_log_is_looked_at() -> None:
-    assert set(TOLD) == {path.stem for path in LOGS.glob("*.log")}
+    assert {*TOLD, "setup"} == {path.stem for path in LOGS.glob("*.log")}
 
 
 @pytest.mark.parametrize("case", TOLD)
@@ -87,3 +87,19 @@ def test_a_refusal_that_another_zone_made_good_is_not_what_failed() -> None:
     assert telling_lines(tried + asked, "").startswith("AWS refused DescribeInstances: InvalidInstanceID.NotFound")
     assert "AWS refused" not in telling_lines(went_on, "")
     assert telling_lines(went_on, "").endswith("Setup command failed")
+
+
+def test_a_setup_that_fails_on_the_head_is_told_by_its_step_and_its_own_words() -> None:
+    output = (LOGS / "setup.log").read_text()
+    assert telling_lines(output, "") == (
+        "the Ray start commands failed on the head node i-b43977c04bd389233: ray: No space left on device. Mend them in"
+        " the cluster YAML"
+    )
+
+
+def test_no_command_of_a_setup_is_taken_for_its_words() -> None:
+    stamp = "2026-11-23 01:36:54,764\tINFO x.py:1 --"
+    output = f"{stamp} Running `export TOKEN=secret\nfalse`\n{stamp} NodeUpdater: i-1: Setup commands failed [x]\n"
+    assert telling_lines(output, "") == (
+        "the setup commands failed on the head node i-1, and said nothing. Mend them in the cluster YAML"
+    )

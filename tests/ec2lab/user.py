@@ -70,5 +70,6 @@ class User:
             "Content-Type: application/json",
         ]
         url = f"{self.deployment()['endpoint']}/chat/completions"
-        said = self.lab.run(["curl", *flags, "-d", json.dumps(body), url], limit + 10).check()
-        return str(json.loads(said.stdout)["choices"][0]["message"]["content"])
+        said = self.lab.run(["curl", *flags, "-d", json.dumps(body), url], limit + 10)
+        header.unlink()
+        return str(json.loads(said.check().stdout)["choices"][0]["message"]["content"])

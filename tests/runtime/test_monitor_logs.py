@@ -214,3 +214,50 @@ def test_a_quotation_that_never_ends_hides_all_that_follows_it(head: Head) -> No
     head.add("log", f"2026-11-23 01:14:57,188\tINFO x.py:81 -- Ray installation failed on instance {NODE}: x\n")
     _, [trouble] = head.look(at("01:14:58,000"))
     assert "canary" not in trouble.message
+
+
+GANG = """\
+2026-11-23 01:19:32,411\tINFO log_timer.py:25 -- P: Set tag ray-node-status=waiting-for-ssh on ['i-one', 'i-two']  [x]
+2026-11-23 01:19:32,412\tINFO command_runner.py:234 -- Fetched IP: 172.31.0.62026-11-23 01:19:32,418\tINFO u.py:28 -- x
+2026-11-23 01:19:32,420\tINFO command_runner.py:234 -- Fetched IP: 172.31.0.5
+2026-11-23 01:19:32,420\tINFO log_timer.py:25 -- NodeUpdater: i-two: Got IP  [LogTimer=0ms]
+2026-11-23 01:19:32,422\tINFO log_timer.py:25 -- NodeUpdater: i-one: Got IP  [LogTimer=10ms]
+2026-11-23 01:19:33,677\tINFO log_timer.py:25 -- P: Set tag ray-node-status=syncing-files on ['i-one']  [LogTimer=8ms]
+"""
+"""As two nodes that are launched together were really set up: one tag call for both, lines joined, and the addresses
+printed before and in another order than their nodes."""
+
+
+def test_two_nodes_that_are_set_up_together(tmp_path: Path) -> None:
+    (tmp_path / "monitor.out").write_text(GANG)
+    (tmp_path / "monitor.err").write_text("ssh: connect to host 172.31.0.5 port 22: Connection timed out\r\n")
+    setups, now = SetupLog(), 1e10
+    setups.read(MonitorLog(tmp_path).poll(now), now)
+    [trouble] = setups.waiting(now)
+    assert (trouble.node, trouble.address, trouble.attempt) == ("i-two", "172.31.0.5", 1)
+    assert trouble.message == "Connection timed out"
+
+
+def test_a_node_that_was_ended_while_it_was_set_up_has_no_trouble(tmp_path: Path) -> None:
+    gone = "Ray installation failed on instance i-one: wait_ready aborting because node detected as terminated."
+    (tmp_path / "monitor.log").write_text(f"2026-11-23 01:23:02,522\tINFO threaded_ray_installer.py:81 -- {gone}\n")
+    assert SetupLog().read(MonitorLog(tmp_path).poll(1e10), 1e10) == []
+
+
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        (
+            "botocore.exceptions.ClientError: An error occurred (UnauthorizedOperation) when calling the"
+            " DescribeInstances operation: No.",
+            "UnauthorizedOperation",
+        ),
+        ("botocore.exceptions.NoCredentialsError: No.", "NoCredentialsError"),
+    ],
+)
+def test_an_autoscaler_that_may_not_even_look(tmp_path: Path, last: str, code: str) -> None:
+    first = "2026-11-23 01:27:44,450\tERROR autoscaler.py:233 -- Exiting due to cli_logger.abort()\n"
+    (tmp_path / "monitor.log").write_text(f"{first}Traceback (most recent call last):\n{last}\n")
+    [failure] = LaunchLog().read(MonitorLog(tmp_path).poll(1e10), 1e10)
+    assert (failure.code, failure.message, failure.outcome) == (code, "No.", LaunchOutcome.BLIND)
+    assert failure.at < 1e10

@@ -117,7 +117,7 @@ def head_start_commands() -> Note:
             "ulimit -n 65536; export RAY_worker_niceness=0",
             _HEALTH[0],
             _HEALTH[1],
-            "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S=60;",
+            "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S=60 AUTOSCALER_NODE_START_WAIT_S=300;",
             "ray start --head --port=6379 --object-manager-port=8076 --dashboard-host=127.0.0.1",
             "--autoscaling-config=~/ray_bootstrap_config.yaml --disable-usage-stats",
         )
@@ -131,6 +131,8 @@ def head_start_commands() -> Note:
         "    price: a node that freezes for that long is taken for dead, with everything on it.\n"
         "  RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S: of a launch that got some of its nodes the rest is\n"
         "    asked for again after a minute, not ten.\n"
+        "  AUTOSCALER_NODE_START_WAIT_S: a node that SSH does not reach is tried three times for so long, and then\n"
+        "    replaced; Ray's own 900 make that most of an hour.\n"
         "  --dashboard-host: the dashboard listens on the head alone; `ray dashboard` brings it here.",
     )
 
