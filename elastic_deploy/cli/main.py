@@ -28,6 +28,7 @@ COMMANDS = {
     "tunnel": ("elastic_deploy.cli.tunnel", "Hold an SSH tunnel from this machine to the endpoint."),
     "keys": ("elastic_deploy.cli.keys", "List, add, rotate and revoke the clients' keys."),
     "smoke": ("elastic_deploy.cli.smoke", "Rehearse the whole path here, without a GPU and without a cloud."),
+    "doctor": ("elastic_deploy.cli.doctor", "Check what a launch needs, before it costs anything."),
     "generate": ("elastic_deploy.cli.generate", "Write a complete, commented cluster YAML."),
     "down": ("elastic_deploy.cli.down", "Stop the deployments, end the nodes, prove that nothing is left."),
 }

@@ -1,0 +1,114 @@
+"""Checks on who gets in, and with which rights: the key pair, the head's role, the files that are mounted. Pure."""
+
+from elastic_deploy.cluster.aws.preflight.facts import Facts, Unknown
+from elastic_deploy.cluster.aws.preflight.verdicts import failure, found, passed, unknown, warning
+from elastic_deploy.cluster.aws.preflight.wanted import Wanted
+from elastic_deploy.model.check import Check
+
+_OTHERS = 0o077
+
+
+def private_key(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
+    """The private key is here, and nobody else's to read: SSH refuses it otherwise."""
+    if not wanted.private_key or facts.private_key is None:
+        return ()
+    if not facts.private_key.exists:
+        said = f"The private key {wanted.private_key} (auth.ssh_private_key) is not on this machine."
+        return (failure("private key", said, "Bring it here, or name the one that belongs to KeyName."),)
+    if facts.private_key.mode & _OTHERS:
+        said = f"The private key {wanted.private_key} can be read by others (mode {facts.private_key.mode:03o})."
+        return (failure("private key", said, f"SSH refuses such a key: `chmod 600 {wanted.private_key}`."),)
+    return (passed("private key", f"{wanted.private_key} is here, and yours alone."),)
+
+
+def key_pair(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
+    """EC2 has the key pair, and it is that of the private key here."""
+    names = tuple(dict.fromkeys(each.key_name for each in wanted.nodes if each.key_name))
+    if not names:
+        if wanted.private_key:
+            said = f"auth.ssh_private_key is {wanted.private_key}, and no node type has a KeyName."
+            mend = "Write the key pair's KeyName into the node_config of every node type."
+            return (failure("key pair", said, mend),)
+        said = f"No key is named: Ray makes a pair of its own for {wanted.region}, its private key under ~/.ssh."
+        return (passed("key pair", said),)
+    if isinstance(facts.key_pairs, Unknown):
+        return (unknown("key pair", f"Whether EC2 has {', '.join(names)}", facts.key_pairs),)
+    checks = []
+    for name in names:
+        there = facts.key_pairs.get(name)
+        if there is None:
+            said = f"EC2 has no key pair {name} in {wanted.region}."
+            checks.append(failure("key pair", said, "Import its public key with `aws ec2 import-key-pair`."))
+        elif not wanted.private_key:
+            said = f"KeyName is {name}, and auth.ssh_private_key is not written."
+            checks.append(
+                failure("key pair", said, "Write where its private key lies: Ray refuses one without the other.")
+            )
+        elif isinstance(facts.key_fingerprints, Unknown):
+            checks.append(unknown("key pair", f"Whether the private key belongs to {name}", facts.key_fingerprints))
+        elif _plain(there) not in map(_plain, facts.key_fingerprints):
+            said = f"The private key {wanted.private_key} is not that of EC2's key pair {name}."
+            checks.append(failure("key pair", said, f"Name the private key of {name}, or another KeyName."))
+    return found("key pair", checks, f"Key pair {', '.join(names)} is that of {wanted.private_key}.")
+
+
+def _plain(fingerprint: str) -> str:
+    return fingerprint.removeprefix("SHA256:").replace(":", "").rstrip("=")
+
+
+def role(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
+    """The head's instance profile exists, and has a role."""
+    names = tuple(dict.fromkeys(each.profile for each in wanted.nodes if each.profile))
+    if not any(each.profile for each in wanted.nodes if each.is_head):
+        said = "The head has no IamInstanceProfile: Ray makes ray-autoscaler-v1, a role with wide rights."
+        mend = "`elastic-deploy generate aws --policy` prints the rights that are enough."
+        missing = [warning("role", said, mend)]
+    else:
+        missing = []
+    if isinstance(facts.roles, Unknown):
+        return (*missing, *((unknown("role", "Whether the role is there", facts.roles),) if names else ()))
+    for name in names:
+        if name not in facts.roles:
+            said = f"There is no instance profile {name}."
+            mend = "Make it with the commands at the top of a file by `elastic-deploy generate aws`."
+            missing.append(failure("role", said, mend))
+        elif not facts.roles[name]:
+            mend = f"`aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name ROLE`."
+            missing.append(failure("role", f"Instance profile {name} has no role.", mend))
+    return found("role", missing, f"Instance profile {', '.join(names)} has its role.")
+
+
+def rights(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
+    """The head's role may do what the autoscaler does."""
+    if not any(each.profile for each in wanted.nodes if each.is_head):
+        return ()
+    if isinstance(facts.denied, Unknown):
+        return (unknown("rights", "What the head's role may do", facts.denied),)
+    faults = [
+        failure(
+            "rights",
+            f"The head's role {arn.rpartition('/')[2]} is refused {', '.join(actions)}.",
+            "Give it the policy that `elastic-deploy generate aws --policy` prints.",
+        )
+        for arn, actions in facts.denied.items()
+        if actions
+    ]
+    return found("rights", faults, "The head's role may launch, tag and end nodes.")
+
+
+def file_mounts(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:  # noqa: ARG001
+    """What is copied to the nodes is here, and a token is nobody else's to read."""
+    checks = []
+    for written, fact in facts.mounts.items():
+        secret = written.rpartition("/")[2].endswith("token")
+        if not fact.exists and secret:
+            said = f"{written}, which file_mounts copies to the nodes, does not exist."
+            mend = "Make it with the commands at the top of a file by `elastic-deploy generate aws`."
+            checks.append(failure("file mounts", said, mend))
+        elif not fact.exists:
+            said = f"{written}, which file_mounts copies to the nodes, does not exist."
+            checks.append(failure("file mounts", said, "Put the file there, or take its line out."))
+        elif secret and fact.mode & _OTHERS:
+            said = f"{written} can be read by others (mode {fact.mode:03o})."
+            checks.append(failure("file mounts", said, f"`chmod 600 {written}`."))
+    return found("file mounts", checks, "Every file that is copied to the nodes is here.")

@@ -1,0 +1,266 @@
+"""Asks AWS everything that the checks need, at once, and never longer than a few seconds. Reads only.
+
+Called by `preflight`. An answer that does not come is an `Unknown` with AWS's reason; nothing is raised for it.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from elastic_deploy.cluster.aws.images import RESOLVE
+from elastic_deploy.cluster.aws.preflight.facts import (
+    Facts,
+    GroupFact,
+    Identity,
+    ImageFact,
+    PlacementFact,
+    Rule,
+    SubnetFact,
+    TypeFact,
+    Unknown,
+)
+from elastic_deploy.cluster.aws.preflight.quota import quota_code
+from elastic_deploy.cluster.aws.preflight.wanted import Wanted
+
+Answer = TypeVar("Answer")
+
+_PATIENCE = Config(connect_timeout=3, read_timeout=8, retries={"max_attempts": 2, "mode": "standard"})
+_AT_ONCE = 8
+_SERVICES = ("sts", "ec2", "service-quotas", "ssm", "iam")
+
+AUTOSCALER_ACTIONS = ("ec2:DescribeInstances", "ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances")
+"""What the head's role must be allowed: the calls of Ray's autoscaler (`cluster.aws.policy` says where from)."""
+
+_LIVING = ("pending", "running")
+"""States of instances that count against a quota."""
+
+
+def gather(wanted: Wanted, *, cheap: bool = False) -> Facts:
+    """The answers. `cheap` leaves out what takes longer or matters less: simulated rights, placement groups, what
+    each zone offers."""
+    try:
+        profile = boto3.Session(region_name=wanted.region)
+        # A session is not safe between threads; its clients are.
+        clients = {name: profile.client(name, config=_PATIENCE) for name in _SERVICES}
+        identity = _answer(lambda: _identity(clients["sts"]))
+    except BotoCoreError as error:
+        identity, clients = Unknown(_words(error)), {}
+    if isinstance(identity, Unknown):
+        # Nobody answers without credentials, and each would take its time not to.
+        return Facts(identity=identity, **dict.fromkeys(_ASKED, Unknown("who you are is not known")))  # type: ignore[arg-type]
+    asker = _Asker(wanted, clients)
+    left_out = ("denied", "placement_groups", "offered") if cheap else ()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        asked: dict[str, Future[Any]] = {
+            name: pool.submit(_answer, getattr(asker, name)) for name in _ASKED if name not in left_out
+        }
+        return Facts(identity=identity, **{name: future.result() for name, future in asked.items()})
+
+
+_ASKED = (
+    "enabled_regions",
+    "types",
+    "offered",
+    "quotas",
+    "in_use",
+    "images",
+    "key_pairs",
+    "subnets",
+    "groups",
+    "placement_groups",
+    "roles",
+    "denied",
+)
+"""The fields of `Facts` that AWS answers, each by the method of the same name."""
+
+
+def _answer(question: Callable[[], Answer]) -> Answer | Unknown:
+    try:
+        return question()
+    except (BotoCoreError, ClientError) as error:
+        return Unknown(_words(error))
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _identity(sts: Any) -> Identity:
+    answer = sts.get_caller_identity()
+    return Identity(str(answer["Account"]), str(answer["Arn"]))
+
+
+class _Asker:
+    """The questions, a method for each fact."""
+
+    def __init__(self, wanted: Wanted, clients: dict[str, Any]) -> None:
+        self._wanted = wanted
+        self._ec2, self._iam = clients["ec2"], clients["iam"]
+        self._quotas, self._ssm = clients["service-quotas"], clients["ssm"]
+
+    def enabled_regions(self) -> tuple[str, ...]:
+        return tuple(each["RegionName"] for each in self._ec2.describe_regions()["Regions"])
+
+    def types(self) -> dict[str, TypeFact]:
+        # A filter leaves out what EC2 does not know; a list of names would fail as a whole.
+        found = self._ec2.describe_instance_types(
+            Filters=[{"Name": "instance-type", "Values": list(self._wanted.instance_types)}]
+        )["InstanceTypes"]
+        return {
+            each["InstanceType"]: _type(each) for each in found if each["InstanceType"] in self._wanted.instance_types
+        }
+
+    def offered(self) -> dict[str, tuple[str, ...]]:
+        found = self._ec2.describe_instance_type_offerings(
+            LocationType="availability-zone",
+            Filters=[{"Name": "instance-type", "Values": list(self._wanted.instance_types)}],
+        )["InstanceTypeOfferings"]
+        zones: dict[str, tuple[str, ...]] = {}
+        for each in found:
+            zones[each["InstanceType"]] = (*zones.get(each["InstanceType"], ()), each["Location"])
+        return zones
+
+    def quotas(self) -> dict[str, float]:
+        codes = {quota_code(each.instance_type, spot=each.spot) for each in self._wanted.nodes if each.count}
+        return {
+            code: float(self._quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
+            for code in sorted(filter(None, codes))
+        }
+
+    def in_use(self) -> dict[str, int]:
+        """vCPUs by quota, those of this cluster left out: what runs of it need not be launched."""
+        used: dict[str, int] = {}
+        filters = [{"Name": "instance-state-name", "Values": list(_LIVING)}]
+        for page in self._ec2.get_paginator("describe_instances").paginate(Filters=filters):
+            for each in (instance for reservation in page["Reservations"] for instance in reservation["Instances"]):
+                tags = {tag["Key"]: tag["Value"] for tag in each.get("Tags", [])}
+                code = quota_code(each["InstanceType"], spot=each.get("InstanceLifecycle") == "spot")
+                if code is None or tags.get("ray-cluster-name") == self._wanted.cluster:
+                    continue
+                cores = each.get("CpuOptions") or {}
+                used[code] = used.get(code, 0) + cores.get("CoreCount", 0) * cores.get("ThreadsPerCore", 1)
+        return used
+
+    def images(self) -> dict[str, ImageFact]:
+        ids = {}
+        for written in {each.image for each in self._wanted.nodes if each.image}:
+            image = self._parameter(written.removeprefix(RESOLVE)) if written.startswith(RESOLVE) else written
+            if image:
+                ids[written] = image
+        if not ids:
+            return {}
+        filters = [{"Name": "image-id", "Values": sorted(set(ids.values()))}]
+        found = {each["ImageId"]: _image(each) for each in self._ec2.describe_images(Filters=filters)["Images"]}
+        return {written: found[image] for written, image in ids.items() if image in found}
+
+    def _parameter(self, name: str) -> str | None:
+        try:
+            return str(self._ssm.get_parameter(Name=name)["Parameter"]["Value"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ParameterNotFound":
+                return None
+            raise
+
+    def key_pairs(self) -> dict[str, str]:
+        names = sorted({each.key_name for each in self._wanted.nodes if each.key_name})
+        if not names:
+            return {}
+        found = self._ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": names}])["KeyPairs"]
+        return {each["KeyName"]: each.get("KeyFingerprint", "") for each in found}
+
+    def subnets(self) -> dict[str, SubnetFact]:
+        if not self._wanted.subnets:
+            return {}
+        found = self._ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": list(self._wanted.subnets)}])
+        return {
+            each["SubnetId"]: SubnetFact(
+                each["VpcId"],
+                each["AvailabilityZone"],
+                each["AvailableIpAddressCount"],
+                bool(each.get("MapPublicIpOnLaunch")),
+            )
+            for each in found["Subnets"]
+        }
+
+    def groups(self) -> dict[str, GroupFact]:
+        if not self._wanted.groups:
+            return {}
+        found = self._ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": list(self._wanted.groups)}])
+        return {
+            each["GroupId"]: GroupFact(each["VpcId"], tuple(map(_rule, each["IpPermissions"])))
+            for each in found["SecurityGroups"]
+        }
+
+    def placement_groups(self) -> dict[str, PlacementFact]:
+        names = sorted({each.placement_group for each in self._wanted.nodes if each.placement_group})
+        if not names:
+            return {}
+        found = self._ec2.describe_placement_groups(Filters=[{"Name": "group-name", "Values": names}])
+        return {each["GroupName"]: PlacementFact(each["Strategy"], each["State"]) for each in found["PlacementGroups"]}
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        found = {}
+        for name in sorted({each.profile for each in self._wanted.nodes if each.profile}):
+            try:
+                profile = self._iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "NoSuchEntity":
+                    continue
+                raise
+            found[name] = tuple(each["Arn"] for each in profile["Roles"])
+        return found
+
+    def denied(self) -> dict[str, tuple[str, ...]]:
+        """Asked with the cluster's tag in every request and on every resource, as the autoscaler's calls have it."""
+        head = {name: arns for name, arns in self.roles().items() if name in self._head_profiles()}
+        context = [
+            {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+            for key, value in (
+                ("aws:RequestTag/ray-cluster-name", self._wanted.cluster),
+                ("aws:ResourceTag/ray-cluster-name", self._wanted.cluster),
+                ("ec2:ResourceTag/ray-cluster-name", self._wanted.cluster),
+                ("ec2:CreateAction", "RunInstances"),
+                ("aws:RequestedRegion", self._wanted.region),
+            )
+        ]
+        refused = {}
+        for arn in (each for arns in head.values() for each in arns):
+            partition, account = arn.split(":")[1], arn.split(":")[4]
+            instances = f"arn:{partition}:ec2:{self._wanted.region}:{account}:instance/i-0123456789abcdef0"
+            results = []
+            for action in AUTOSCALER_ACTIONS:
+                resource = "*" if action == "ec2:DescribeInstances" else instances
+                results += self._iam.simulate_principal_policy(
+                    PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource], ContextEntries=context
+                )["EvaluationResults"]
+            refused[arn] = tuple(each["EvalActionName"] for each in results if each["EvalDecision"] != "allowed")
+        return refused
+
+    def _head_profiles(self) -> set[str]:
+        return {each.profile for each in self._wanted.nodes if each.is_head}
+
+
+def _type(each: dict[str, Any]) -> TypeFact:
+    return TypeFact(
+        each["VCpuInfo"]["DefaultVCpus"],
+        tuple(each["ProcessorInfo"]["SupportedArchitectures"]),
+        bool(each.get("NetworkInfo", {}).get("EfaSupported")),
+    )
+
+
+def _image(each: dict[str, Any]) -> ImageFact:
+    disks = {disk["DeviceName"]: disk.get("Ebs", {}) for disk in each.get("BlockDeviceMappings", [])}
+    root = disks.get(each.get("RootDeviceName", ""), {})
+    return ImageFact(each["ImageId"], each["State"], each["Architecture"], int(root.get("VolumeSize", 0)))
+
+
+def _rule(each: dict[str, Any]) -> Rule:
+    sources = [found["CidrIp"] for found in each.get("IpRanges", [])]
+    sources += [found["CidrIpv6"] for found in each.get("Ipv6Ranges", [])]
+    sources += [found["GroupId"] for found in each.get("UserIdGroupPairs", [])]
+    sources += [found["PrefixListId"] for found in each.get("PrefixListIds", [])]
+    return Rule(each["IpProtocol"], each.get("FromPort", 0), each.get("ToPort", 65535), tuple(sources))
