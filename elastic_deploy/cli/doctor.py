@@ -10,7 +10,8 @@ import click
 from elastic_deploy.cli.options import cluster_argument, output_option
 from elastic_deploy.cli.terminal import is_plain, print_json
 from elastic_deploy.cluster.aws.preflight import preflight
-from elastic_deploy.cluster.config import ClusterConfig, load_cluster
+from elastic_deploy.cluster.config import load_cluster
+from elastic_deploy.cluster.running_checks import running_checks
 from elastic_deploy.model.check import Check, Verdict, exit_code
 
 _WORDS = {Verdict.PASS: "PASS", Verdict.WARNING: "WARN", Verdict.FAILURE: "FAIL", Verdict.UNKNOWN: "UNKNOWN"}
@@ -24,24 +25,21 @@ _INDENT = 9
 @click.option("--gpus", type=click.IntRange(min=1), metavar="N", help="GPUs that it is to have.  [default: the YAML's]")
 @output_option
 def command(cluster: Path, model: str | None, gpus: int | None, output: str) -> int:
-    """Check what a launch needs: credentials, quota, images, keys, network, rights, model.
+    """Check what a launch needs, and on a cluster that runs, its nodes and ports.
 
     Ends with 0, with 7 where a check fails, and with 4 where what is asked can never be had.
     """
     config = load_cluster(cluster)
-    before = preflight(config, model, gpus)
-    checks = before + running(config)
+    checks = preflight(config, model, gpus)
+    # Where credentials are missing, no head can be found either, and it has been said why.
+    if not any(each.name == "credentials" and each.verdict is Verdict.FAILURE for each in checks):
+        checks += running_checks(config)
     if output == "json":
         print_json(document(config.name, checks))
     else:
         for line in lines(checks):
             click.echo(line, color=not is_plain(sys.stdout))
     return int(exit_code(checks))
-
-
-def running(config: ClusterConfig) -> tuple[Check, ...]:  # noqa: ARG001
-    """The checks on a cluster that runs: none yet."""
-    return ()
 
 
 def document(cluster: str, checks: tuple[Check, ...]) -> dict[str, Any]:

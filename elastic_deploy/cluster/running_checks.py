@@ -15,11 +15,11 @@ CHECKS_WITHIN_S = 300.0
 
 
 def running_checks(config: ClusterConfig) -> tuple[Check, ...]:
-    """The checks of the cluster as it runs; none where it has no head. A head that cannot be asked has failed one.
-
-    Raises RefusedError where the cloud refuses to tell whether there is a head.
-    """
-    head = find_head(config)
+    """The checks of the cluster as it runs; none where it has no head. A head that cannot be asked has failed one."""
+    try:
+        head = find_head(config)
+    except RefusedError as error:
+        return (Check("head", Verdict.UNKNOWN, f"Whether {config.name} has a head is not known: {error.message}"),)
     if head is None:
         return ()
     try:

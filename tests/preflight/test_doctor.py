@@ -8,12 +8,17 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from botocore.stub import Stubber
 from moto import mock_aws
 
+from elastic_deploy.cli import doctor as cli_doctor
 from elastic_deploy.cli.main import run
 from elastic_deploy.cluster.aws.preflight.gather import _Asker
+from elastic_deploy.cluster.aws.preflight.wanted import read_wanted
+from elastic_deploy.cluster.config import load_cluster
 
 REGION = "us-west-2"
+TEMPLATES = Path(__file__).parents[2] / "cluster-templates"
 
 
 @pytest.fixture
@@ -26,6 +31,7 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[st
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setattr(_Asker, "quotas", lambda _self: {"L-1216C47A": 32.0, "L-DB2E81BA": 16.0})
     monkeypatch.setattr(_Asker, "denied", lambda _self: {})
+    monkeypatch.setattr(cli_doctor, "running_checks", lambda _config: ())  # by a process of its own, which has no moto
     with mock_aws():
         ec2, iam = boto3.client("ec2", REGION), boto3.client("iam")
         pair = ec2.create_key_pair(KeyName="ours")
@@ -83,17 +89,17 @@ def test_a_sound_cluster_passes(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "name", "code"),
+    ("keys", "value", "name", "code", "besides"),
     [
-        (("ImageId",), "ami-0123456789abcdef0", "images", 7),
-        (("InstanceType",), "g5.48xlarge", "quota", 4),
-        (("KeyName",), "theirs", "key pair", 7),
-        (("SubnetIds",), ["subnet-0123456789abcdef0"], "subnets", 7),
-        (("SecurityGroupIds",), ["sg-0123456789abcdef0"], "security group", 7),
-        (("SecurityGroupIds",), ["sg-of-c"], "placeholders", 7),
-        (("NetworkInterfaces",), [{"InterfaceType": "efa"}], "efa", 7),
-        (("IamInstanceProfile",), {"Name": "nobody"}, "role", 7),
-        (("ImageId",), "resolve:ssm:/no/such", "images", 7),
+        (("ImageId",), "ami-0123456789abcdef0", "images", 7, ()),
+        (("InstanceType",), "g5.48xlarge", "quota", 4, ()),
+        (("KeyName",), "theirs", "key pair", 7, ()),
+        (("SubnetIds",), ["subnet-0123456789abcdef0"], "subnets", 7, ()),
+        (("SecurityGroupIds",), ["sg-0123456789abcdef0"], "security group", 7, ()),
+        (("SecurityGroupIds",), ["sg-of-c"], "placeholders", 7, ("security group",)),
+        (("NetworkInterfaces",), [{"InterfaceType": "efa"}], "efa", 7, ()),
+        (("IamInstanceProfile",), {"Name": "nobody"}, "role", 7, ()),
+        (("ImageId",), "resolve:ssm:/no/such", "images", 7, ()),
     ],
 )
 def test_a_planted_fault_is_found(
@@ -104,10 +110,12 @@ def test_a_planted_fault_is_found(
     value: Any,
     name: str,
     code: int,
+    besides: tuple[str, ...],
 ) -> None:
     account["available_node_types"]["gpu"]["node_config"][keys[0]] = value
     ended, document = doctor(capsys, tmp_path, account, "--gpus", "1")
-    assert name in bad(document) and ended == code, bad(document)
+    assert set(bad(document)) == {name, *besides}, bad(document)
+    assert ended == code
 
 
 def test_another_private_key_and_an_open_mode_are_found(
@@ -117,7 +125,45 @@ def test_another_private_key_and_an_open_mode_are_found(
     key.write_text(boto3.client("ec2", REGION).create_key_pair(KeyName="other")["KeyMaterial"])
     key.chmod(0o644)
     code, document = doctor(capsys, tmp_path, account)
-    assert code == 7 and {"private key", "key pair"} <= set(bad(document)), document
+    assert code == 7
+    assert {"private key", "key pair"} <= set(bad(document)), document
+
+
+def test_a_quota_that_nobody_has_changed_is_aws_own_and_one_that_is_not_told_is_unknown_alone() -> None:
+    client = boto3.client("service-quotas", REGION, aws_access_key_id="test", aws_secret_access_key="test")
+    wanted = read_wanted(load_cluster(TEMPLATES / "aws-spot.yaml"), {"gpu-spot-us-west-2a": 1})
+    asker = _Asker(wanted, {"ec2": None, "iam": None, "ssm": None, "service-quotas": client})
+    spot = {"ServiceCode": "ec2", "QuotaCode": "L-3819A6DF"}
+    head = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
+    with Stubber(client) as answers:
+        answers.add_client_error("get_service_quota", "AccessDeniedException", expected_params=head)
+        answers.add_client_error("get_service_quota", "NoSuchResourceException", expected_params=spot)
+        answers.add_response("get_aws_default_service_quota", {"Quota": {"Value": 64.0}}, spot)
+        assert asker.quotas() == {"L-3819A6DF": 64.0}
+        answers.assert_no_pending_responses()
+
+
+def test_a_token_that_up_makes_is_not_missed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ELASTIC_DEPLOY_HOME", raising=False)
+    account["file_mounts"] = {"~/token": "~/.elastic-deploy/c/ray-token"}
+    assert doctor(capsys, tmp_path, account, "--gpus", "1")[0] == 0
+    account["file_mounts"] = {"~/token": "~/.elastic-deploy/other/ray-token"}
+    assert set(bad(doctor(capsys, tmp_path, account, "--gpus", "1")[1])) == {"file mounts"}
+
+
+def test_without_credentials_only_what_is_here_is_checked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    written = yaml.safe_load((TEMPLATES / "aws-small.yaml").read_text())
+    code, document = doctor(capsys, tmp_path, written)
+    assert code == 7
+    assert {"credentials", "placeholders"} <= set(bad(document))
 
 
 def test_more_gpus_than_the_yaml_allows_never_fit(

@@ -61,14 +61,14 @@ FACTS = Facts(
         "ami-head": ImageFact("ami-head", "available", "x86_64", 8),
         "ami-gpu": ImageFact("ami-gpu", "available", "x86_64", 75),
     },
-    key_pairs={"ours": "aa:bb"},
+    key_pairs={"ours": "aabb"},
     subnets={"subnet-1": SUBNET},
     groups={"sg-1": GroupFact("vpc-1", (SSH, INSIDE))},
     placement_groups={"close": PlacementFact("cluster", "available")},
     roles={"role": ("arn:aws:iam::123456789012:role/role",)},
     denied={"arn:aws:iam::123456789012:role/role": ()},
     private_key=FileFact(True, 0o600),
-    key_fingerprints=("aabb",),
+    public_key="aabb",
     mounts={"~/ray-token": FileFact(True, 0o600)},
 )
 
@@ -126,7 +126,7 @@ REFUSED, NEVER, DONE = ExitCode.REFUSED, ExitCode.NEVER_FITS, ExitCode.DONE
         ("private key", WANTED, facts(private_key=FileFact(False)), REFUSED, "not on this machine"),
         ("private key", WANTED, facts(private_key=FileFact(True, 0o644)), REFUSED, "mode 644"),
         ("key pair", WANTED, facts(key_pairs={}), REFUSED, "no key pair ours"),
-        ("key pair", WANTED, facts(key_fingerprints=("ccdd",)), REFUSED, "not that of"),
+        ("key pair", WANTED, facts(public_key="ccdd"), REFUSED, "not that of"),
         ("key pair", replace(WANTED, private_key=""), FACTS, REFUSED, "ssh_private_key is not written"),
         ("subnets", WANTED, facts(subnets={"subnet-1": replace(SUBNET, free_addresses=1)}), REFUSED, "1 free"),
         ("addresses", WANTED, facts(subnets={"subnet-1": replace(SUBNET, public=False)}), REFUSED, "no public"),
@@ -173,7 +173,8 @@ def test_answers_that_do_not_come_are_unknown_and_no_failure() -> None:
     checks = judge(WANTED, facts(**dict.fromkeys(fields, Unknown("AWS said no"))))
     assert exit_code(checks) is ExitCode.DONE
     unknown = [each for each in checks if each.verdict is Verdict.UNKNOWN]
-    assert len(unknown) == 12 and all("AWS said no" in each.sentence for each in unknown), unknown
+    assert len(unknown) == 12
+    assert all("AWS said no" in each.sentence for each in unknown), unknown
 
 
 def test_without_credentials_only_this_machine_is_checked() -> None:

@@ -58,7 +58,7 @@ def preflight(
     facts = replace(
         gather(wanted, cheap=cheap),
         private_key=files.file_fact(wanted.private_key) if wanted.private_key else None,
-        key_fingerprints=files.fingerprints(wanted.private_key),
+        public_key=files.public_key(wanted.private_key),
         mounts=files.mounts(config),
     )
     return (*judge(wanted, facts, cheap=cheap), *about_deployment)

@@ -44,16 +44,17 @@ def key_pair(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
             checks.append(
                 failure("key pair", said, "Write where its private key lies: Ray refuses one without the other.")
             )
-        elif isinstance(facts.key_fingerprints, Unknown):
-            checks.append(unknown("key pair", f"Whether the private key belongs to {name}", facts.key_fingerprints))
-        elif _plain(there) not in map(_plain, facts.key_fingerprints):
+        elif isinstance(facts.public_key, Unknown) or not there:
+            why = (
+                facts.public_key
+                if isinstance(facts.public_key, Unknown)
+                else Unknown("EC2 does not show its public key")
+            )
+            checks.append(unknown("key pair", f"Whether the private key belongs to {name}", why))
+        elif there != facts.public_key:
             said = f"The private key {wanted.private_key} is not that of EC2's key pair {name}."
             checks.append(failure("key pair", said, f"Name the private key of {name}, or another KeyName."))
     return found("key pair", checks, f"Key pair {', '.join(names)} is that of {wanted.private_key}.")
-
-
-def _plain(fingerprint: str) -> str:
-    return fingerprint.removeprefix("SHA256:").replace(":", "").rstrip("=")
 
 
 def role(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:

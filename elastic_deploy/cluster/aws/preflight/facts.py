@@ -94,8 +94,9 @@ class Facts:
     """All answers. A name that was asked for and is not in its mapping does not exist.
 
     `enabled_regions` are those that the account may use. `offered` are zones by type. `quotas` are vCPUs by quota code,
-    `in_use` what runs now by the same code. `images` are keyed by what the YAML writes. `key_pairs` are fingerprints
-    as EC2 shows them. `roles` are the roles' ARNs by instance profile, `denied` the refused actions by role's ARN.
+    `in_use` what runs now by the same code. `images` are keyed by what the YAML writes. `key_pairs` are public keys by
+    name, empty where EC2 does not show one; `public_key` is that of the private key here. `roles` are the roles' ARNs
+    by instance profile, `denied` the refused actions by role's ARN.
     """
 
     identity: Identity | Unknown = NOT_ASKED
@@ -112,5 +113,5 @@ class Facts:
     roles: Mapping[str, tuple[str, ...]] | Unknown = NOT_ASKED
     denied: Mapping[str, tuple[str, ...]] | Unknown = NOT_ASKED
     private_key: FileFact | None = None
-    key_fingerprints: tuple[str, ...] | Unknown = NOT_ASKED
+    public_key: str | Unknown = NOT_ASKED
     mounts: Mapping[str, FileFact] = field(default_factory=dict)

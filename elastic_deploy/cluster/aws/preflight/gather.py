@@ -23,6 +23,7 @@ from elastic_deploy.cluster.aws.preflight.facts import (
     TypeFact,
     Unknown,
 )
+from elastic_deploy.cluster.aws.preflight.files import without_comment
 from elastic_deploy.cluster.aws.preflight.quota import quota_code
 from elastic_deploy.cluster.aws.preflight.wanted import Wanted
 
@@ -83,6 +84,8 @@ def _answer(question: Callable[[], Answer]) -> Answer | Unknown:
         return question()
     except (BotoCoreError, ClientError) as error:
         return Unknown(_words(error))
+    except Exception as error:  # noqa: BLE001 (an answer in another form than ours must not end all checks)
+        return Unknown(f"its answer was not understood: {error!r}")
 
 
 def _words(error: Exception) -> str:
@@ -125,11 +128,28 @@ class _Asker:
         return zones
 
     def quotas(self) -> dict[str, float]:
+        """Those that are told; it is an error only where none is."""
         codes = {quota_code(each.instance_type, spot=each.spot) for each in self._wanted.nodes if each.count}
-        return {
-            code: float(self._quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
-            for code in sorted(filter(None, codes))
-        }
+        found: dict[str, float] = {}
+        refused: ClientError | None = None
+        for code in sorted(filter(None, codes)):
+            try:
+                found[code] = self._quota(code)
+            except ClientError as error:
+                refused = error
+        if refused and not found:
+            raise refused
+        return found
+
+    def _quota(self, code: str) -> float:
+        asked = {"ServiceCode": "ec2", "QuotaCode": code}
+        try:
+            return float(self._quotas.get_service_quota(**asked)["Quota"]["Value"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchResourceException":
+                raise
+            # Nobody has changed it in this account: what AWS gives to everybody holds.
+            return float(self._quotas.get_aws_default_service_quota(**asked)["Quota"]["Value"])
 
     def in_use(self) -> dict[str, int]:
         """vCPUs by quota, those of this cluster left out: what runs of it need not be launched."""
@@ -169,8 +189,9 @@ class _Asker:
         names = sorted({each.key_name for each in self._wanted.nodes if each.key_name})
         if not names:
             return {}
-        found = self._ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": names}])["KeyPairs"]
-        return {each["KeyName"]: each.get("KeyFingerprint", "") for each in found}
+        by_name = [{"Name": "key-name", "Values": names}]
+        found = self._ec2.describe_key_pairs(Filters=by_name, IncludePublicKey=True)["KeyPairs"]
+        return {each["KeyName"]: without_comment(each.get("PublicKey", "")) for each in found}
 
     def subnets(self) -> dict[str, SubnetFact]:
         if not self._wanted.subnets:
