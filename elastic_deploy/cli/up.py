@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from elastic_deploy.cli.before_launch import require_launchable
 from elastic_deploy.cli.certificate_words import expiry_warning, name_warning
 from elastic_deploy.cli.follow import SERVING, Before, DeploymentFailedError, find_deployment, follow
 from elastic_deploy.cli.interruption import Terminated
@@ -122,6 +123,7 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
     if head is None:
         if config.provider_kind == "local":
             require_free_port(request.port)
+        require_launchable(prepared)
         head = _launch(begun)
         before = Before()
     else:

@@ -3,6 +3,7 @@
 The tests follow one deployment from `up` to `down`, each going on from where the one before it left off.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -37,6 +38,13 @@ def user(able: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]
 def gpu_instances(lab: Lab) -> set[str]:
     """The GPU instances that the API lists as running."""
     return {one["InstanceId"] for one in lab.instances("running") if one["InstanceType"] == GPU_TYPE}
+
+
+def test_doctor_finds_the_account_in_order(user: User) -> None:
+    done = user.run("doctor", user.path, "--model", "tiny", "--gpus", "2")
+    assert done.returncode == 0, done.stdout
+    assert "FAIL" not in done.stdout
+    print(f"doctor: {done.seconds:.0f} s")
 
 
 def test_a_generated_cluster_serves_over_two_hosts(user: User) -> None:
@@ -77,6 +85,15 @@ def test_no_secret_can_be_seen(user: User) -> None:
     (user.home / "leak.log").write_text(f"said {token} to everybody")
     assert "leak.log" in lab.run([*script, str(user.home)], 200).stdout
     (user.home / "leak.log").unlink()
+
+
+def test_doctor_looks_at_every_node_that_runs(user: User) -> None:
+    done = user.run("doctor", user.path, "-o", "json", limit=300)
+    checks = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+    failed = [each for each in checks.values() if each["verdict"] == "failure"]
+    assert (done.returncode, failed) == (0, [])
+    for name in ("nodes", "network", "host names", "clocks", "versions", "gpus"):
+        assert checks[name]["verdict"] == "pass", checks[name]
 
 
 def test_another_machine_with_the_same_yaml_and_key_attaches(user: User) -> None:

@@ -12,6 +12,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from elastic_deploy.cli import doctor as cli_doctor
+from elastic_deploy.cli import up as cli_up
 from elastic_deploy.cli.main import run
 from elastic_deploy.cluster.aws.preflight.gather import _Asker
 from elastic_deploy.cluster.aws.preflight.wanted import read_wanted
@@ -141,6 +142,25 @@ def test_a_quota_that_nobody_has_changed_is_aws_own_and_one_that_is_not_told_is_
         answers.add_response("get_aws_default_service_quota", {"Quota": {"Value": 64.0}}, spot)
         assert asker.quotas() == {"L-3819A6DF": 64.0}
         answers.assert_no_pending_responses()
+
+
+def test_up_launches_nothing_where_a_check_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_up, "find_head", lambda _config: None)
+    monkeypatch.setattr(cli_up, "launch", lambda _config, _say: pytest.fail("it was launched"))
+    path = tmp_path / "c.yaml"
+    for key, value, code, said in (
+        ("KeyName", "theirs", 7, "EC2 has no key pair theirs"),
+        ("InstanceType", "g5.48xlarge", 4, "quota"),
+    ):
+        written = yaml.safe_load(yaml.safe_dump(account))
+        written["available_node_types"]["gpu"]["node_config"][key] = value
+        path.write_text(yaml.safe_dump(written))
+        assert run(["up", str(path), "--model", "tiny", "--gpus", "1"]) == code
+        err = capsys.readouterr().err
+        assert "c is not launched." in err
+        assert said in err
 
 
 def test_a_token_that_up_makes_is_not_missed(
