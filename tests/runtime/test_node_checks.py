@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -167,6 +168,19 @@ def test_a_web_port_is_judged_by_its_status(status: int, answer: Answer) -> None
 def test_an_exporter_of_metrics_is_told_apart() -> None:
     with web(200, "text/plain; version=1.0.0; charset=utf-8") as port:
         assert ports.knock("127.0.0.1", port) == (Answer.METRICS, "metrics")
+
+
+def test_an_answer_in_pieces_is_read_to_the_end_of_its_head() -> None:
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            for piece in (b"HTTP/1.0 200 OK\r\n", b"Content-Type: text/plain; version=0.0.4\r\n\r\n", b"a 1\n"):
+                connection.sendall(piece)
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=[server], daemon=True).start()
+        assert ports.knock("127.0.0.1", server.getsockname()[1]) == (Answer.METRICS, "metrics")
 
 
 def test_a_port_that_speaks_nothing_known_is_said_to() -> None:

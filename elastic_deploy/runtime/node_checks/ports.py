@@ -25,6 +25,7 @@ _CALLS = (
 """One reading call of each of Ray's gRPC services. A server without the service says UNIMPLEMENTED, to anybody."""
 _REQUEST = b"GET /v1/models HTTP/1.1\r\nHost: stranger\r\nConnection: close\r\n\r\n"
 _REFUSING = (401, 403)
+_LONGEST_HEAD = 16384
 _METRICS = (b"content-type: text/plain; version=", b"content-type: application/openmetrics-text")
 """How a Prometheus exporter answers, whatever path it is asked for."""
 _OURS = ("elastic_deploy.gateway", "elastic_deploy.runtime")
@@ -78,7 +79,7 @@ def knock(host: str, port: int) -> tuple[Answer, str]:
         with socket.create_connection((host, port), LIMIT) as connection:
             connection.settimeout(LIMIT)
             connection.sendall(_REQUEST)
-            first = connection.recv(4096)
+            first = _head(connection)
     except TimeoutError:
         first = b""
     except ConnectionRefusedError as error:
@@ -88,6 +89,17 @@ def knock(host: str, port: int) -> tuple[Answer, str]:
     if first.startswith(b"HTTP/1"):
         return _judge_http(first)
     return _knock_grpc(f"{host}:{port}")
+
+
+def _head(connection: socket.socket) -> bytes:
+    """The first bytes of an answer: of HTTP its whole head, which may come in several pieces."""
+    first = b""
+    while len(first) < _LONGEST_HEAD and b"\r\n\r\n" not in first:
+        piece = connection.recv(4096)
+        first += piece
+        if not piece or not first.startswith(b"HTTP/1"):
+            break
+    return first
 
 
 def _judge_http(first: bytes) -> tuple[Answer, str]:

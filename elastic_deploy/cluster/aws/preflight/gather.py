@@ -85,7 +85,7 @@ def _answer(question: Callable[[], Answer]) -> Answer | Unknown:
     except (BotoCoreError, ClientError) as error:
         return Unknown(_words(error))
     except Exception as error:  # noqa: BLE001 (an answer in another form than ours must not end all checks)
-        return Unknown(f"its answer was not understood: {error!r}")
+        return Unknown(f"its answer was not understood: {type(error).__name__}: {str(error)[:120]}")
 
 
 def _words(error: Exception) -> str:
