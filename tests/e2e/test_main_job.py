@@ -59,7 +59,7 @@ def test_up_shows_the_clouds_refusal_and_serves_once_it_ends(user: User) -> None
     user.until("the refusal is in the status", told, limit=max(10.0, 10.0 + time.monotonic() - began))
     waiting = user.deployment()
     assert waiting["phase"] == "waiting"
-    assert REFUSAL["message"] in waiting["reason"]
+    assert REFUSAL["message"].rstrip(".") in waiting["reason"]
     assert any(e["kind"] == "launch.failed" and REFUSAL["code"] in e["message"] for e in user.events())
 
     script(user, None)
