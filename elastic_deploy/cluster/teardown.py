@@ -16,12 +16,12 @@ from elastic_deploy.cluster.aws import ending, remains, session, shared, tagged
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.local import processes, state
 from elastic_deploy.cluster.orphan import end_orphans
+from elastic_deploy.cluster.ray_token import token_path
 from elastic_deploy.model.errors import RefusedError
 from elastic_deploy.model.home import cluster_dir
 
 KEYS = "keys"
-TOKEN = "ray-token"
-"""The cluster's secrets below its directory; they are worth nothing once it is gone."""
+"""The clients' keys, in the cluster's directory; they are worth nothing once it is gone."""
 
 
 _PROOF_LIMIT_S = 10.0
@@ -160,5 +160,5 @@ def forget_secrets(cluster_name: str) -> None:
     """Remove keys, Ray token and completed YAML of a cluster that is gone. Logs and the journal stay."""
     directory = cluster_dir(cluster_name)
     rmtree(directory / KEYS, ignore_errors=True)
-    (directory / TOKEN).unlink(missing_ok=True)
+    token_path(cluster_name).unlink(missing_ok=True)
     (directory / launch.LAUNCHED).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ _NOISE = re.compile(
 )
 _LOGGED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\t\S+ \S+ -- (?P<text>.*)$")
 _STEP_FAILED = re.compile(r"^NodeUpdater: (?P<node>[^\s:]+): (?P<step>[A-Z][a-z ]*?) failed\b")
+_ERROR, _SSH_ERROR = "Error message: ", "SSH command failed"
 _QUOTES = ("Running `", "Full command is `")
 _NO_WORDS = re.compile(
     r"^\s*$|^\+|^Shared connection to |^Connection to .* closed|Permanently added|cannot modify limit"
@@ -62,6 +63,9 @@ def _failed_step(lines: Sequence[str]) -> str:
             step = match["step"].lower().replace("ray", "Ray")
             said = f": {words}" if words else ", and said nothing"
             found = f"the {step} failed on the head node {match['node']}{said}. Mend them in the cluster YAML"
+        elif found and text.startswith(_ERROR) and _SSH_ERROR not in text:
+            # A runner that shows no output says in its error what there is to say.
+            return text.removeprefix(_ERROR)[:_WIDTH].rstrip(".")
         if text.startswith(_QUOTES):
             words, in_command = "", not text.endswith("`")
     return found
