@@ -14,7 +14,7 @@ from tests.ec2lab.commands import Done
 from tests.ec2lab.lab import Lab, Timing
 from tests.ec2lab.test_ray_up import cluster
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("able"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.usefixtures("able"), pytest.mark.timeout(600)]
 
 NAME = "half-made"
 

@@ -20,7 +20,7 @@ from tests.ec2lab.asking import until
 from tests.ec2lab.lab import Lab, Timing
 from tests.ec2lab.test_ray_up import cluster
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("able"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.usefixtures("able"), pytest.mark.timeout(600)]
 
 GPU = "g5.xlarge"
 TYPES = ("elsewhere", "refused", "quota", "denied", "partial", "setup", "mute")

@@ -16,7 +16,7 @@ from tests.ec2lab.asking import until
 from tests.ec2lab.commands import Done
 from tests.ec2lab.lab import Lab, Timing
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("able"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.usefixtures("able"), pytest.mark.timeout(600)]
 
 CLUSTER = "words"
 GPU_TYPE = "g6.xlarge"

@@ -15,7 +15,13 @@ from tests.ec2lab.asking import until
 from tests.ec2lab.lab import Lab, Timing
 from tests.ec2lab.user import ENGINE, User
 
-pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.usefixtures("able"), pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.long,
+    pytest.mark.engine,
+    pytest.mark.usefixtures("able"),
+    pytest.mark.timeout(1500),
+]
 
 CLUSTER = "spot"
 NOTICE = 300.0
