@@ -30,13 +30,17 @@ def spec_for(spec: DeploymentSpec, version: str) -> DeploymentSpec:
 
 
 def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
-    """GPUs that are to be there: while a change is rolled out, those of all replicas that are to stay.
+    """GPUs that are to be there: while a change is rolled out, or replicas move, those of all that are to stay.
 
-    The blind may remember no replica, or more of them than are wanted: the spec says what they ask for.
+    Never more than there is room for: a replica that loses its group while it moves needs all of its GPUs again,
+    beside those of a successor that is on its way. The blind may remember no replica, or more of them than are wanted:
+    the spec says what they ask for.
     """
     former = spec.former
     if former is None:
-        return max(spec.shape.gpus, gpus_to_stay(spec, memory.staying)) if is_moving(memory) else spec.shape.gpus
+        if not is_moving(memory):
+            return spec.shape.gpus
+        return min(max(spec.shape.gpus, gpus_to_stay(spec, memory.staying)), most_gpus_moving(spec))
     if not memory.replicas:
         return max(former.shape.gpus, spec.shape.gpus)
     return min(held_gpus(spec, versions_of(spec), memory.staying), most_gpus(spec))

@@ -96,6 +96,8 @@ def test_what_is_asked_for_leaves_out_what_ray_does_not_count() -> None:
     assert asked_gpus(SPEC, deployment(old(), new())) == 2
     assert asked_gpus(ROOMY, deployment(old(HALF), new())) == 3
     assert asked_gpus(SPEC, deployment(old(HALF))) == 2
+    # One of two that moved has lost its group meanwhile: its whole need is back, and there is no room for all three.
+    assert asked_gpus(PAIR, deployment(old(None), old(HALF, 1), new(2))) == most_gpus(PAIR, moving=True) == 4
     assert most_gpus(ROOMY, moving=True) == 4
     assert most_gpus(SPEC, moving=True) == most_gpus(ROOMY) == 2
 

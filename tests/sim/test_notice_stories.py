@@ -12,8 +12,9 @@ from elastic_deploy.model.names import EngineName
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.shape import Shape
 
+from .faults import Fault, befall
 from .play import Play
-from .test_properties import EXAMPLES, PROFILE
+from .test_properties import EXAMPLES, OTHER, PROFILE, begun, settle
 from .test_rollout_stories import answering, asked, ended, told
 from .test_stories import CHAT
 
@@ -145,3 +146,17 @@ def test_notices_that_leave_time_cost_no_client_anything(
         assert len(answering(play)) >= replicas, play.story(["fewer serve than are wanted"])
     assert play.world.machines.requested == spec.shape.gpus
     assert all(node.declared_at <= play.now for node in play.world.machines.nodes.values() if node.taken_at)
+
+
+def test_a_mover_that_loses_its_group_is_asked_for_within_the_room_that_there_is() -> None:
+    """Found by a random history: its whole need came back beside its neighbour's and the successor's."""
+    spec = replace(CHAT, shape=Shape(2, 1, 2), max_engine_failures=1, drain_timeout=20.0)
+    play = begun(spec, OTHER)
+    for fault in (
+        Fault(5, "a node gets notice", 1),
+        Fault(0, "a node gets notice", 3),
+        Fault(7, "a group is removed by hand", 1),
+    ):
+        befall(play, fault)
+    settle(play)
+    assert max(requests(play)) == spec.shape.gpus + OTHER.shape.gpus
