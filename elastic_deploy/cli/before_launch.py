@@ -2,7 +2,7 @@
 
 from elastic_deploy.cli.prepare import Prepared
 from elastic_deploy.cli.terminal import note
-from elastic_deploy.cluster.aws.preflight import preflight
+from elastic_deploy.cluster.aws.preflight import on_aws
 from elastic_deploy.model.check import Check, Verdict, exit_code
 from elastic_deploy.model.errors import ExitCode, NeverFitsError, RefusedError
 
@@ -14,8 +14,7 @@ def require_launchable(prepared: Prepared) -> None:
     """
     if prepared.config.provider_type != "aws":
         return
-    request = prepared.request
-    checks = preflight(prepared.config, request.model, request.gpus, cheap=True)
+    checks = on_aws(prepared.config, prepared.plan, cheap=True)
     for check in checks:
         if check.verdict is Verdict.WARNING:
             note(f"Warning: {check.sentence} {check.mend}".strip())

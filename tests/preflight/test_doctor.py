@@ -8,15 +8,18 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from botocore.exceptions import NoCredentialsError
 from botocore.stub import Stubber
 from moto import mock_aws
 
 from elastic_deploy.cli import doctor as cli_doctor
 from elastic_deploy.cli import up as cli_up
 from elastic_deploy.cli.main import run
+from elastic_deploy.cluster.aws.preflight import on_aws
 from elastic_deploy.cluster.aws.preflight.gather import _Asker
 from elastic_deploy.cluster.aws.preflight.wanted import read_wanted
 from elastic_deploy.cluster.config import load_cluster
+from elastic_deploy.model.errors import RefusedError
 
 REGION = "us-west-2"
 TEMPLATES = Path(__file__).parents[2] / "cluster-templates"
@@ -161,6 +164,45 @@ def test_up_launches_nothing_where_a_check_fails(
         err = capsys.readouterr().err
         assert "c is not launched." in err
         assert said in err
+
+
+def test_the_yamls_own_credentials_are_asked_with(
+    account: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"aws_access_key_id": "AKIA-other", "aws_secret_access_key": "other"}
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({**account, "provider": {**account["provider"], "aws_credentials": other}}))
+    seen: list[dict[str, Any]] = []
+
+    def client(_session: Any, _service: str, **told: Any) -> Any:
+        seen.append(told)
+        raise NoCredentialsError
+
+    monkeypatch.setattr(boto3.Session, "client", client)
+    on_aws(load_cluster(path), None)
+    assert [other.items() <= told.items() for told in seen] == [True]
+
+
+def test_up_asks_for_the_plan_that_it_has_made(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes that the user insists on are in it; what `doctor` would plan by itself is not asked."""
+
+    def launched(_config: Any, _say: Any) -> None:
+        raise RefusedError("as far as a launch")
+
+    monkeypatch.setattr(cli_up, "find_head", lambda _config: None)
+    monkeypatch.setattr(cli_up, "launch", launched)
+    monkeypatch.setattr("elastic_deploy.cli.undertaking.Undertaking.describe", lambda _self: [])
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(account))
+    assert run(["up", str(path), "--model", "tiny", "--gpus", "2", "--tensor-parallel-size", "2"]) == 7
+    assert "as far as a launch" in capsys.readouterr().err
+    types = account["available_node_types"]
+    types = {**types, "gpu": {**types["gpu"], "max_workers": 8}}
+    path.write_text(yaml.safe_dump({**account, "available_node_types": types, "max_workers": 8}))
+    assert run(["up", str(path), "--model", "tiny", "--gpus", "8"]) == 4, "four nodes more than the quota has room for"
+    assert "8 x g5.xlarge need 32 vCPUs" in capsys.readouterr().err
 
 
 def test_a_token_that_up_makes_is_not_missed(

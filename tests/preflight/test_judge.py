@@ -127,12 +127,14 @@ REFUSED, NEVER, DONE = ExitCode.REFUSED, ExitCode.NEVER_FITS, ExitCode.DONE
         ("private key", WANTED, facts(private_key=FileFact(True, 0o644)), REFUSED, "mode 644"),
         ("key pair", WANTED, facts(key_pairs={}), REFUSED, "no key pair ours"),
         ("key pair", WANTED, facts(public_key="ccdd"), REFUSED, "not that of"),
-        ("key pair", replace(WANTED, private_key=""), FACTS, REFUSED, "ssh_private_key is not written"),
+        ("key pair", replace(WANTED, private_key=""), FACTS, DONE, "ssh_private_key is not written"),
+        ("key pair", gpu(key_name=""), FACTS, REFUSED, "node type gpu has no KeyName"),
         ("subnets", WANTED, facts(subnets={"subnet-1": replace(SUBNET, free_addresses=1)}), REFUSED, "1 free"),
         ("addresses", WANTED, facts(subnets={"subnet-1": replace(SUBNET, public=False)}), REFUSED, "no public"),
         ("security group", WANTED, facts(groups={}), REFUSED, "no security group sg-1"),
         ("security group", WANTED, group(INSIDE), REFUSED, "from no address"),
         ("security group", WANTED, group(SSH), REFUSED, "all traffic"),
+        ("security group", WANTED, group(SSH, Rule("tcp", 1024, 65535, ("sg-1",))), REFUSED, "all traffic"),
         ("security group", WANTED, group(replace(SSH, sources=("0.0.0.0/0",)), INSIDE), DONE, "anybody"),
         ("security group", WANTED, group(SSH, INSIDE, Rule("tcp", 8265, 8265, ("::/0",))), REFUSED, "8265"),
         ("security group", WANTED, facts(groups={"sg-1": GroupFact("vpc-2", (SSH, INSIDE))}), REFUSED, "vpc-2"),
@@ -158,6 +160,27 @@ def test_a_fault_fails_its_own_check(name: str, wanted: Wanted, found: Facts, co
     assert {each.name for each in bad} == {name}, bad
     assert any(said in each.sentence + each.mend for each in bad), bad
     assert exit_code(checks) is code
+
+
+TWO = replace(head(groups=("sg-h",)), private_key="~/key.pem")
+OF_HEAD, OF_GPU = Rule("-1", 0, 65535, ("sg-h",)), Rule("-1", 0, 65535, ("sg-1",))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (gpu(key_name="", user_data=True), FACTS),
+        (replace(WANTED, private_key="", nodes=(replace(HEAD, key_name=""), replace(GPU, key_name=""))), FACTS),
+        (WANTED, group(SSH, Rule("tcp", 0, 65535, ("sg-1",)))),
+        (WANTED, group(Rule("tcp", 22, 22, ("sg-bastion",)), INSIDE)),
+        (WANTED, group(Rule("tcp", 22, 22, ("pl-office",)), INSIDE)),
+        (replace(WANTED, internal_ips=True), group(INSIDE)),
+        # The head and the others in groups of their own that let each other in: the head is one, and never asks itself.
+        (TWO, facts(groups={"sg-h": GroupFact("vpc-1", (SSH, OF_GPU)), "sg-1": GroupFact("vpc-1", (OF_HEAD, OF_GPU))})),
+    ],
+)
+def test_what_works_is_not_refused(wanted: Wanted, found: Facts) -> None:
+    assert [each for each in judge(wanted, found) if each.verdict is not Verdict.PASS] == []
 
 
 def test_subnets_must_exist_and_share_a_vpc() -> None:

@@ -24,13 +24,20 @@ def private_key(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
 def key_pair(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
     """EC2 has the key pair, and it is that of the private key here."""
     names = tuple(dict.fromkeys(each.key_name for each in wanted.nodes if each.key_name))
+    if not wanted.private_key:
+        own = f"Ray uses a pair of its own for {wanted.region}, its private key under ~/.ssh"
+        if not names:
+            return (passed("key pair", f"No key is named: {own}."),)
+        said = f"KeyName is {', '.join(names)}, and auth.ssh_private_key is not written: {own}, and not that KeyName."
+        return (warning("key pair", said, "Write where its private key lies, as auth.ssh_private_key."),)
+    # UserData may let the key in without EC2's help, and Ray asks for no KeyName then.
+    without = [each.name for each in wanted.nodes if not each.key_name and not each.user_data]
+    if without:
+        said = f"auth.ssh_private_key is {wanted.private_key}, and node type {', '.join(without)} has no KeyName."
+        mend = "Write the key pair's KeyName into the node_config of every node type."
+        return (failure("key pair", said, mend),)
     if not names:
-        if wanted.private_key:
-            said = f"auth.ssh_private_key is {wanted.private_key}, and no node type has a KeyName."
-            mend = "Write the key pair's KeyName into the node_config of every node type."
-            return (failure("key pair", said, mend),)
-        said = f"No key is named: Ray makes a pair of its own for {wanted.region}, its private key under ~/.ssh."
-        return (passed("key pair", said),)
+        return (passed("key pair", f"UserData is to let {wanted.private_key} in."),)
     if isinstance(facts.key_pairs, Unknown):
         return (unknown("key pair", f"Whether EC2 has {', '.join(names)}", facts.key_pairs),)
     checks = []
@@ -39,11 +46,6 @@ def key_pair(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
         if there is None:
             said = f"EC2 has no key pair {name} in {wanted.region}."
             checks.append(failure("key pair", said, "Import its public key with `aws ec2 import-key-pair`."))
-        elif not wanted.private_key:
-            said = f"KeyName is {name}, and auth.ssh_private_key is not written."
-            checks.append(
-                failure("key pair", said, "Write where its private key lies: Ray refuses one without the other.")
-            )
         elif isinstance(facts.public_key, Unknown) or not there:
             why = (
                 facts.public_key

@@ -60,6 +60,11 @@ class Rule:
     last_port: int
     sources: tuple[str, ...]
 
+    @property
+    def admits_all(self) -> bool:
+        """Whether every port is open by it; those of TCP alone are enough for Ray, gloo and NCCL without EFA."""
+        return self.protocol == "-1" or (self.protocol == "tcp" and self.first_port <= 1 and self.last_port == 65535)
+
     def admits(self, port: int) -> bool:
         """Whether TCP to `port` gets in by this rule."""
         return self.protocol == "-1" or (self.protocol == "tcp" and self.first_port <= port <= self.last_port)

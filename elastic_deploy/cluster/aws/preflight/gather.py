@@ -3,7 +3,7 @@
 Called by `preflight`. An answer that does not come is an `Unknown` with AWS's reason; nothing is raised for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -40,13 +40,13 @@ _LIVING = ("pending", "running")
 """States of instances that count against a quota."""
 
 
-def gather(wanted: Wanted, *, cheap: bool = False) -> Facts:
+def gather(wanted: Wanted, credentials: Mapping[str, str], *, cheap: bool = False) -> Facts:
     """The answers. `cheap` leaves out what takes longer or matters less: simulated rights, placement groups, what
-    each zone offers."""
+    each zone offers. `credentials` are the YAML's own (boto3's arguments), empty where boto3 is to find some."""
     try:
         profile = boto3.Session(region_name=wanted.region)
         # A session is not safe between threads; its clients are.
-        clients = {name: profile.client(name, config=_PATIENCE) for name in _SERVICES}
+        clients = {name: profile.client(name, config=_PATIENCE, **credentials) for name in _SERVICES}
         identity = _answer(lambda: _identity(clients["sts"]))
     except BotoCoreError as error:
         identity, clients = Unknown(_words(error)), {}

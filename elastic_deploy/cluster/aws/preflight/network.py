@@ -122,9 +122,13 @@ def _ways_in(node: WantedNode, groups: dict[str, GroupFact], wanted: Wanted) -> 
     rules = [rule for group in groups.values() for rule in group.rules]
     names = ", ".join(groups)
     others = {each for other in wanted.nodes for each in other.groups}
-    sources = {source for rule in rules if rule.protocol == "-1" for source in rule.sources}
-    # Every node must be let in by one of the groups that it carries.
-    inside = all(not other.groups or sources & set(other.groups) for other in wanted.nodes) and bool(others)
+    sources = {source for rule in rules if rule.admits_all for source in rule.sources}
+    # Every other node must be let in by one of the groups that it carries; the head is one, and needs no way to itself.
+    inside = all(
+        not other.groups or sources & set(other.groups)
+        for other in wanted.nodes
+        if other is not node or not node.is_head
+    )
     ranges = [each for each in sources if "/" in each]
     if not inside and not ranges:
         said = f"Security group {names} does not let all traffic of the cluster's own nodes in (node type {node.name})."
@@ -134,8 +138,10 @@ def _ways_in(node: WantedNode, groups: dict[str, GroupFact], wanted: Wanted) -> 
             f" {first} --protocol=-1 --source-group {first} --region {wanted.region}`."
         )
         checks.append(failure("security group", said, mend))
+    # From inside the VPC the launcher may come with a group of the nodes, or with another one.
+    from_outside = not wanted.internal_ips
     if node.is_head and not any(
-        rule.admits(_SSH) and any("/" in s or s[:3] == "pl-" for s in rule.sources) for rule in rules
+        rule.admits(_SSH) and any(not from_outside or source not in others for source in rule.sources) for rule in rules
     ):
         said = f"Security group {names} lets SSH in from no address, and `ray up` comes by SSH."
         checks.append(failure("security group", said, "Let port 22 in from your own address range."))

@@ -29,6 +29,8 @@ class WantedNode:
     placement_group: str = ""
     efa: bool = False
     public: bool | None = None
+    user_data: bool = False
+    """Whether it has UserData, which may let a key in that EC2 does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ def _node(name: str, written: dict[str, Any], count: int, *, is_head: bool) -> W
         placement_group=str((written.get("Placement") or {}).get("GroupName") or ""),
         efa=any(str(each.get("InterfaceType", "")).startswith("efa") for each in cards),
         public=any(publics) if publics else None,
+        user_data="UserData" in written,
     )
 
 
