@@ -45,6 +45,7 @@ def main() -> None:
     needed = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]]
     room = laptop.furnish(directory / "room", needed)
     network.run_ip(network.outer())
+    network.refuse_promptly()
     cloud = Cloud()
     for name in (gpu_parameter("x86_64"), head_parameter("x86_64")):
         publish(REGION, name, image_of(cloud))

@@ -163,7 +163,7 @@ class Hosts:
         disk = settings.disks / instance
         disk.mkdir(parents=True, exist_ok=True)
         self._booted(instance).unlink(missing_ok=True)
-        network.run_ip(network.cable(machine.plug))
+        network.run_ip(network.cable(machine.plug, machine.address))
         network.run_ip(network.inside(machine.address, machine.public), machine.plug)
         if machine.public:
             network.run_ip(network.public_route(machine.address, machine.public))

@@ -128,6 +128,7 @@ class MetadataServer(ThreadingHTTPServer):
     """Answers on `address`; `identify` gives the identity of the host with an address, or None."""
 
     daemon_threads = True
+    request_queue_size = 128  # all hosts' watchers may ask at once; who finds the queue full tries again after a second
 
     def __init__(self, address: str, identify: Callable[[str], Identity | None]) -> None:
         self.identify = identify

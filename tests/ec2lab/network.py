@@ -6,6 +6,8 @@ instance metadata. Every builder returns lines for `ip -batch -`, for the outer 
 
 import subprocess
 from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
 
 GATEWAY = "172.31.0.1"
 PREFIX = 16  # of the default VPC, 172.31.0.0/16
@@ -33,22 +35,43 @@ def run_ip(lines: Sequence[str], namespace: str | None = None, *, check: bool = 
         raise RuntimeError(f"ip refused {list(lines)}: {done.stderr.strip()}")
 
 
+def link_address(address: str) -> str:
+    """The link-layer address of whoever has the address: neighbours that remember it are right about the next as well.
+
+    EC2 gives a terminated instance's address to another, and so does the lab. A neighbour asks anew only after half a
+    minute or more.
+    """
+    return ":".join(f"{byte:02x}" for byte in b"\x02\x00" + IPv4Address(address).packed)
+
+
 def outer() -> list[str]:
-    """The bridge with the gateway's and the metadata's addresses. No route leads out: other addresses are refused."""
+    """The bridge with the gateway's and the metadata's addresses. No route leads out: other addresses are refused.
+
+    A bridge without a link-layer address of its own takes the lowest of its cables', and so another one whenever a host
+    comes or goes; until they ask anew, no host then reaches the API.
+    """
     return [
         "link set lo up",
-        "link add br0 type bridge",
+        f"link add br0 address {link_address(GATEWAY)} type bridge",
         f"addr add {GATEWAY}/{PREFIX} dev br0",
         f"addr add {METADATA}/32 dev br0",
         "link set br0 up",
     ]
 
 
-def cable(host: str) -> list[str]:
+def refuse_promptly() -> None:
+    """Let our namespace refuse as often as it is asked, where Linux refuses each host once a second only.
+
+    A host's look-up of a name that nobody knows is refused, and one that goes unanswered waits for five seconds.
+    """
+    Path("/proc/sys/net/ipv4/icmp_ratelimit").write_text("0")
+
+
+def cable(host: str, address: str) -> list[str]:
     """A namespace for the host and a cable from the bridge to its eth0."""
     return [
         f"netns add {host}",
-        f"link add {host} type veth peer name eth0 netns {host}",
+        f"link add {host} type veth peer name eth0 address {link_address(address)} netns {host}",
         f"link set {host} master br0 up",
     ]
 
