@@ -129,11 +129,8 @@ def _run(verb: str, config: ClusterConfig, say: Callable[[str], None], limit: fl
             _end(process)
     if process.returncode == 0:
         return report
-    with log_path.open("rb") as log:
-        log.seek(began)
-        output = log.read().decode(errors="replace")
     doing = {"up": "launched", "bring": "set up", "down": "taken down", "head": "reached"}[verb]
-    words = telling_lines(output, report.error or "")
+    words = telling_lines(report.output(), report.error or "")
     reason = words or f"Ray's launcher ended with status {process.returncode}"
     raise RefusedError(f"{config.name} could not be {doing}: {reason}. The whole output is in {log_path}.")
 
@@ -143,7 +140,13 @@ def _completed(config: ClusterConfig) -> Path:
     if config.provider_kind == "local":
         return config.path
     path = cluster_dir(config.name) / LAUNCHED
-    write_private(path, yaml.safe_dump(completed(config, str(own_wheel())), sort_keys=False))
+    try:
+        write_private(path, yaml.safe_dump(completed(config, str(own_wheel())), sort_keys=False))
+    except OSError as error:
+        raise RefusedError(
+            f"{config.name} is not launched: what its nodes need could not be written below {path.parents[1]}"
+            f" ({error.strerror}). Make room there, or name another place in ELASTIC_DEPLOY_HOME."
+        ) from error
     return path
 
 

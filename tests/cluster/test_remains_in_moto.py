@@ -1,8 +1,6 @@
 """`down` against an account in moto: what is found by tag, what is ended, kept and named, and `--all`."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from elastic_deploy.cluster.aws.policy import role_name
 from elastic_deploy.cluster.aws.remains import Instance, Kind, Remains
 from elastic_deploy.cluster.aws.steps import group_name
 from elastic_deploy.cluster.config import ClusterConfig, load_cluster
-from elastic_deploy.cluster.orphan import end_orphans
 from elastic_deploy.model.errors import RefusedError
 
 REGION = "us-west-2"
@@ -359,66 +356,3 @@ def test_an_up_that_is_broken_off_says_what_the_account_says_and_removes_it(
     begun = Undertaking(config.path, config, "d", launched=True)
     begun.leave(remove=False)
     assert capsys.readouterr().err == f"Nothing of mine stands in {REGION}.\n"
-
-
-LAUNCHER = "import time; print('up', flush=True); time.sleep(60)"
-
-
-def start(arguments: list[str], cwd: Path) -> "subprocess.Popen[bytes]":
-    """A process whose command line is a launcher's, and whose parent is no command of ours."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, "elastic_deploy.cluster.launcher", *arguments],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        cwd=cwd,
-    )
-    assert process.stdout
-    process.stdout.readline()
-    return process
-
-
-@pytest.mark.parametrize(
-    ("arguments", "ended"),
-    [
-        (["up", "mine.yaml"], True),
-        (["up", ".elastic-deploy/mine/launched.yaml"], True),
-        (["up", "other.yaml"], False),
-        (["up", ".elastic-deploy/mine-2/launched.yaml"], False),
-        (["head", "mine.yaml"], False),
-    ],
-)
-def test_the_launcher_of_a_killed_up_is_ended(
-    config: ClusterConfig, tmp_path: Path, arguments: list[str], ended: bool
-) -> None:
-    process = start(arguments, tmp_path)
-    try:
-        assert end_orphans(config) == ([process.pid] if ended else [])
-        assert (process.poll() is not None) == ended
-    finally:
-        process.kill()
-        process.wait(10)
-        assert process.stdout
-        process.stdout.close()
-
-
-def test_a_launcher_that_is_waited_for_is_left_alone(config: ClusterConfig, tmp_path: Path) -> None:
-    waits = (
-        "import subprocess, sys\n"
-        f"launcher = [sys.executable, '-c', {LAUNCHER!r}, 'elastic_deploy.cluster.launcher', 'up', 'mine.yaml']\n"
-        "child = subprocess.Popen(launcher, start_new_session=True)\n"
-        "sys.stdin.read()\n"
-        "child.kill()\n"
-        "child.wait()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", waits, "elastic_deploy.cli"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=tmp_path,
-    ) as parent:
-        assert parent.stdin
-        assert parent.stdout
-        parent.stdout.readline()
-        assert end_orphans(config) == []
-        parent.stdin.close()
-        assert parent.wait(20) == 0
