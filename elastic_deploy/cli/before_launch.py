@@ -2,7 +2,6 @@
 
 from elastic_deploy.cli.prepare import Prepared
 from elastic_deploy.cli.terminal import note
-from elastic_deploy.cluster.aws.preflight import on_aws
 from elastic_deploy.model.check import Check, Verdict, exit_code
 from elastic_deploy.model.errors import ExitCode, NeverFitsError, RefusedError
 
@@ -14,6 +13,9 @@ def require_launchable(prepared: Prepared) -> None:
     """
     if prepared.config.provider_type != "aws":
         return
+    # Imports boto3, which `up --help` and a local cluster should not pay for.
+    from elastic_deploy.cluster.aws.preflight import on_aws
+
     checks = on_aws(prepared.config, prepared.plan, cheap=True)
     for check in checks:
         if check.verdict is Verdict.WARNING:

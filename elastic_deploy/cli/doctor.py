@@ -9,7 +9,6 @@ import click
 
 from elastic_deploy.cli.options import cluster_argument, output_option
 from elastic_deploy.cli.terminal import is_plain, print_json
-from elastic_deploy.cluster.aws.preflight import preflight
 from elastic_deploy.cluster.config import load_cluster
 from elastic_deploy.cluster.running_checks import running_checks
 from elastic_deploy.model.check import Check, Verdict, exit_code
@@ -30,6 +29,9 @@ def command(cluster: Path, model: str | None, gpus: int | None, output: str) -> 
     Ends with 0, with 7 where a check fails, and with 4 where what is asked can never be had.
     """
     config = load_cluster(cluster)
+    # Imports boto3, which `doctor --help` should not pay for.
+    from elastic_deploy.cluster.aws.preflight import preflight
+
     checks = preflight(config, model, gpus)
     # Where credentials are missing, no head can be found either, and it has been said why.
     if not any(each.name == "credentials" and each.verdict is Verdict.FAILURE for each in checks):
