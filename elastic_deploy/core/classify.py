@@ -14,6 +14,9 @@ VERDICT_WAIT = 75.0
 """Seconds that an ended engine's successor waits for Ray's verdict on a node whose raylet refuses connections. Ray's
 defaults need 14 s for a killed raylet and about 65 s for a black-holed host (measured)."""
 
+DRAIN_WAIT = 60.0
+"""Seconds within which Ray has to drain a node that is trusted no more: it does so at once where it is well."""
+
 APPEAR_WAIT = 10.0
 """Seconds within which an engine that was started has to be seen among Ray's actors."""
 
@@ -37,8 +40,10 @@ class Condition(StrEnum):
     GROUP_ABSENT = "group absent"
     GROUP_UNFIT = "group unfit"
     GROUP_DOOMED = "group doomed"
+    NODE_DISTRUSTED = "node distrusted"
     GANG_INCOMPLETE = "gang incomplete"
     NODE_SUSPECT = "node suspect"
+    PATHS_ASKED = "paths asked"
     BACKING_OFF = "backing off"
     EXHAUSTED = "exhausted"
     ENGINE_DUE = "engine due"
@@ -83,6 +88,16 @@ def _is_suspect(facts: ReplicaFacts) -> bool:
     memory = facts.memory
     since = memory.whole_since if memory.suspected_at is None else memory.suspected_at
     return since is not None and facts.now - since < VERDICT_WAIT
+
+
+def _is_distrusted(facts: ReplicaFacts) -> bool:
+    distrust, group = facts.memory.distrust, facts.group
+    return (
+        distrust is not None
+        and group is not None
+        and distrust.node in group.bundle_nodes
+        and facts.now - distrust.at < DRAIN_WAIT
+    )
 
 
 def _is_wedged(facts: ReplicaFacts) -> bool:
@@ -165,6 +180,12 @@ RULES: tuple[Rule, ...] = (
         "a node of the group is about to go, and Ray moves no bundle before it is gone",
     ),
     Rule(
+        Condition.NODE_DISTRUSTED,
+        False,
+        _is_distrusted,
+        "another group may be placed on the node that is trusted no more until Ray drains it",
+    ),
+    Rule(
         Condition.GANG_INCOMPLETE,
         False,
         lambda f: not f.is_intact,
@@ -175,6 +196,12 @@ RULES: tuple[Rule, ...] = (
         False,
         _is_suspect,
         "a node of the gang refuses connections: Ray's verdict comes before a new start",
+    ),
+    Rule(
+        Condition.PATHS_ASKED,
+        False,
+        lambda f: f.paths is not None and f.paths.at is None,
+        "the nodes of the gang are being asked whether they reach each other",
     ),
     Rule(
         Condition.EXHAUSTED,

@@ -7,6 +7,7 @@ changed, and so do the simulation and the journal's replay. The same input gives
 from dataclasses import dataclass, replace
 
 from elastic_deploy.core.deployment import DeploymentStep, step
+from elastic_deploy.core.distrust import drains
 from elastic_deploy.core.facts import Index
 from elastic_deploy.model.action import Action, DrainNode, RequestResources, Route, RouteEntry
 from elastic_deploy.model.event import EventDraft
@@ -56,7 +57,13 @@ def decide(spec: ClusterSpec, snapshot: Snapshot, memory: Memory, now: float) ->
     # The draining goes first, so that nothing more is placed there. Then the request: nodes take minutes to come,
     # everything else waits for them.
     return Decision(
-        (*_draining(snapshot), *sending, *(action for s in steps for action in s.actions), *routing),
+        (
+            *_draining(snapshot),
+            *drains(after, snapshot),
+            *sending,
+            *(action for s in steps for action in s.actions),
+            *routing,
+        ),
         after,
         min(wakes, default=None),
         (*said, *(event for s in steps for event in s.events), *failed),

@@ -32,6 +32,7 @@ def start(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
         engine_ended=False,
         proven_at=None,
         suspected_at=None,
+        distrust=None,
         outage=replace(memory.outage, started_at=now) if memory.outage else None,
     )
     event = EventDraft(

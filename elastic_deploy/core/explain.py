@@ -230,6 +230,10 @@ def _state(r: _Replicas, replica: ReplicaMemory) -> str:
     if condition is Condition.NODE_SUSPECT:
         nodes = ", ".join(node.id for node in facts.suspect_nodes)
         return f"node {nodes} refuses connections, and Ray's verdict on it is awaited before an engine is started"
+    if condition is Condition.PATHS_ASKED:
+        return f"{_failures(facts)}; its nodes are being asked whether they reach each other"
+    if condition is Condition.NODE_DISTRUSTED and replica.distrust is not None:
+        return f"node {replica.distrust.name} is trusted no more, and Ray is about to drain it"
     if condition is Condition.BACKING_OFF:
         return f"{_failures(facts)}; the next is started in {r.ahead(replica.retry_at)}"
     if condition is Condition.BLIND:

@@ -19,6 +19,7 @@ from elastic_deploy.model.snapshot import (
     NodeSeen,
     NodeState,
     NoticeKind,
+    PathsSeen,
     ProbeSeen,
     Snapshot,
 )
@@ -59,7 +60,7 @@ class Index:
 
     `blind` says which reading failed, if one did. `dead` and `suspect` hold the nodes that are not well, by Ray's id:
     the only ones that a replica has to know of. `draining` holds those on which Ray places nothing any more, `notices`
-    what the cloud has said of when it takes a node.
+    what the cloud has said of when it takes a node. `paths` is what the nodes of a failed engine say of each other.
     """
 
     snapshot: Snapshot
@@ -69,6 +70,7 @@ class Index:
     deployments: dict[str, Parts]
     draining: dict[str, NodeSeen] = field(default_factory=dict)
     notices: dict[str, NodeNotice] = field(default_factory=dict)
+    paths: dict[EngineName, PathsSeen] = field(default_factory=dict)
 
     def of_deployment(self, name: str) -> Parts:
         """What was seen of one deployment."""
@@ -96,7 +98,8 @@ class Index:
                 parts.running.add(engine.name.replica)
         for probe in snapshot.probes:
             deployments[probe.name.deployment].probes.setdefault(probe.name.replica, []).append(probe)
-        return Index(snapshot, _blindness(snapshot), dead, suspect, dict(deployments), draining, notices)
+        paths = {one.engine: one for one in snapshot.paths}
+        return Index(snapshot, _blindness(snapshot), dead, suspect, dict(deployments), draining, notices, paths)
 
 
 def _blindness(snapshot: Snapshot) -> str:
@@ -135,6 +138,11 @@ class ReplicaFacts(NamedTuple):
     def name(self) -> EngineName:
         """The latest engine's name."""
         return EngineName(self.spec.name, self.memory.id, self.memory.generation)
+
+    @property
+    def paths(self) -> PathsSeen | None:
+        """What the nodes of the latest engine say of each other; None where they were not asked."""
+        return self.view.paths.get(self.name) if self.view.paths else None
 
     @property
     def group_name(self) -> GroupName:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from elastic_deploy.core import engine, gang
 from elastic_deploy.core.classify import Condition, Rule, classify
+from elastic_deploy.core.distrust import await_drain, note_broken_paths
 from elastic_deploy.core.drain import drain, ending_event
 from elastic_deploy.core.facts import ReplicaFacts
 from elastic_deploy.core.replica_step import ReplicaStep, ending
@@ -33,9 +34,11 @@ HANDLERS: dict[Condition, Handler] = {
     Condition.GROUP_ABSENT: gang.create_group,
     Condition.GROUP_UNFIT: gang.remove_unfit,
     Condition.GROUP_DOOMED: gang.remove_unfit,
+    Condition.NODE_DISTRUSTED: await_drain,
     Condition.GANG_INCOMPLETE: gang.await_gang,
     Condition.ENGINE_ENDED: engine.ended,
     Condition.NODE_SUSPECT: engine.await_verdict,
+    Condition.PATHS_ASKED: _keep,
     Condition.BACKING_OFF: engine.back_off,
     Condition.EXHAUSTED: _keep,
     Condition.ENGINE_DUE: engine.start,
@@ -52,6 +55,8 @@ HANDLERS: dict[Condition, Handler] = {
 def step(facts: ReplicaFacts) -> ReplicaStep:
     """One step of a replica that should serve."""
     facts, noted = gang.note_whole(facts)
+    facts, broken = note_broken_paths(facts)
+    noted += broken
     rule = classify(facts)
     result = HANDLERS[rule.condition](facts, rule)
     if noted:

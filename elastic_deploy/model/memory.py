@@ -63,6 +63,16 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Distrust:
+    """A node on which nothing of a replica is started again: `node` by Ray's id, `name` is its provider's."""
+
+    node: str
+    name: str
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaMemory:
     """One replica. `generation` is that of the latest engine asked for (0: none yet).
 
@@ -76,7 +86,8 @@ class ReplicaMemory:
     `refused`: vLLM refused the arguments of its latest engine, which are not tried again.
     `version` is the fingerprint of the spec that it is to serve, "" where that was not decided yet. `leaving` says why
     it is to go, "" where it is to stay. `draining_since` is when it was taken out of the routing table to finish what
-    it had been asked. `move` is set while a node of its group is about to be taken by the cloud.
+    it had been asked. `move` is set while a node of its group is about to be taken by the cloud. `distrust` is set
+    from when its nodes were found not to reach each other until its next engine is started.
     """
 
     id: str
@@ -101,6 +112,7 @@ class ReplicaMemory:
     leaving: str = ""
     draining_since: float | None = None
     move: Move | None = None
+    distrust: Distrust | None = None
 
     @property
     def forgiven(self) -> "ReplicaMemory":

@@ -40,7 +40,8 @@ class NodeState(StrEnum):
 class NodeSeen:
     """One node. `id` is the provider's id where it is known, else Ray's; `ray_id` is set once it has joined.
 
-    `suspect`: its raylet refuses connections though Ray has not declared it dead yet.
+    `suspect`: its raylet refuses connections though Ray has not declared it dead yet. `joined_at` is when its raylet
+    was started, 0 where that is not known.
     """
 
     id: str
@@ -52,6 +53,7 @@ class NodeSeen:
     detail: str = ""
     is_head: bool = False
     suspect: bool = False
+    joined_at: float = 0.0
 
 
 class NoticeKind(StrEnum):
@@ -207,6 +209,27 @@ class SetupTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenPath:
+    """What one node of a replica says of another: it cannot connect to it, and why. Both by Ray's id."""
+
+    one: str
+    other: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathsSeen:
+    """What the nodes of a replica said, after its engine failed, when they were asked whether they reach each other.
+
+    `at` is None as long as they are being asked. Of a node that did not answer nothing is known.
+    """
+
+    engine: EngineName
+    at: float | None = None
+    broken: tuple[BrokenPath, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ActionFailure:
     """An action of the last decision that could not be carried out: the name of its class, of what, and the error."""
 
@@ -229,3 +252,4 @@ class Snapshot:
     action_failures: tuple[ActionFailure, ...] = ()
     notices: tuple[NodeNotice, ...] = ()
     setup_troubles: tuple[SetupTrouble, ...] = ()
+    paths: tuple[PathsSeen, ...] = ()

@@ -58,6 +58,7 @@ def node_seen(node: RayNode) -> NodeSeen:
         address=node.address,
         detail=node.death if state is NodeState.DEAD else "",
         is_head=node.is_head,
+        joined_at=node.started_at / 1000,
     )
 
 

@@ -20,7 +20,7 @@ TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RayNode:
-    """One node that is or was in the cluster. `port` is its raylet's."""
+    """One node that is or was in the cluster. `port` is its raylet's, `started_at` when that was started, in ms."""
 
     id: str
     instance_id: str
@@ -32,6 +32,7 @@ class RayNode:
     gpus: int
     is_head: bool
     death: str
+    started_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def nodes(client: GcsClient) -> list[RayNode]:
                 gpus=int(info.resources_total.get("GPU", 0)),
                 is_head=info.is_head_node,
                 death=death.reason_message,
+                started_at=info.start_time_ms,
             )
         )
     return found

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic_deploy.core.decide import decide, resumed
+from elastic_deploy.core.distrust import paths_wanted
 from elastic_deploy.core.invariants import violations
 from elastic_deploy.core.ledger import Ledger, advance
 from elastic_deploy.core.past import expected_at, past_of
@@ -38,6 +39,7 @@ from elastic_deploy.runtime.interruption_watch import InterruptionWatch, is_watc
 from elastic_deploy.runtime.journal import Event, Journal
 from elastic_deploy.runtime.monitor import find_monitor, start_monitor
 from elastic_deploy.runtime.observe import Observer
+from elastic_deploy.runtime.path_look import PathLook
 from elastic_deploy.runtime.probe import Prober, Target
 from elastic_deploy.runtime.store import State
 
@@ -68,6 +70,7 @@ class Supervisor:
         self._observer = Observer(logs, self._is_monitor_alive)
         self._prober = Prober(self._wake.set)
         self._group_watch = GroupWatch(self._wake.set)
+        self._path_look = PathLook(self._wake.set)
         self._interruptions = InterruptionWatch(self._wake.set, self._state.notices)
         self._applier = Applier(directory, self.engine_key, self._expected, self._wake.set)
         self._front_door = FrontDoor(directory, host, lambda: self._state.door, self._wake.set)
@@ -100,7 +103,7 @@ class Supervisor:
     async def _step(self) -> float | None:
         state = self._state
         snapshot = await self._observer.look(self._prober.seen, self._applier.take_failures(), self._watched())
-        snapshot = replace(snapshot, notices=self._interruptions.seen)
+        snapshot = replace(snapshot, notices=self._interruptions.seen, paths=self._path_look.seen)
         self._snapshot = snapshot
         now = time.time()
         ledger, changes = advance(state.ledger, snapshot)
@@ -130,6 +133,7 @@ class Supervisor:
         if snapshot.engines.known:
             self._prober.follow(self._targets())
         self._group_watch.follow(snapshot.groups.value or ())
+        self._path_look.follow(paths_wanted(decision.memory))
         self._watch_for_interruptions(snapshot)
         await self._front_door.keep(self._state.port, wanted=any(d.wanted for d in spec.deployments))
         return decision.wake_at

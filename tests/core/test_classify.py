@@ -6,8 +6,8 @@ import pytest
 
 from elastic_deploy.core.classify import RULES, Condition, classify
 from elastic_deploy.core.facts import ReplicaFacts
-from elastic_deploy.model.memory import Move
-from elastic_deploy.model.snapshot import GroupState, NodeState
+from elastic_deploy.model.memory import Distrust, Move
+from elastic_deploy.model.snapshot import GroupState, NodeState, PathsSeen
 
 from .scenes import (
     NODES,
@@ -19,6 +19,7 @@ from .scenes import (
     blind,
     ended,
     engine,
+    engine_name,
     facts,
     failed,
     fresh,
@@ -33,6 +34,8 @@ SUSPECT = (NODES[0], replace(NODES[1], suspect=True))
 DEAD = (NODES[0], replace(NODES[1], state=NodeState.DEAD))
 DRAINING = (NODES[0], replace(NODES[1], state=NodeState.DRAINING))
 PATIENT = replace(SPEC, engine_start_timeout=None)
+ASKED = replace(WHOLE, paths=(PathsSeen(engine_name(1)),))
+DISTRUST = Distrust("b", "i-b", "it does not reach the others", NOW - 1)
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,18 @@ ROWS = (
     Row(
         "suspect for longer than a verdict takes",
         facts(failed(suspected_at=NOW - 75), snapshot((group(),), nodes=SUSPECT)),
+        Condition.ENGINE_DUE,
+    ),
+    Row("its nodes are being asked", facts(failed(failures=3), ASKED), Condition.PATHS_ASKED),
+    Row("distrusted, not yet drained", facts(failed(distrust=DISTRUST), WHOLE), Condition.NODE_DISTRUSTED),
+    Row(
+        "distrusted and drained",
+        facts(failed(distrust=DISTRUST), snapshot((group(),), (ended(),), (), DRAINING)),
+        Condition.GROUP_DOOMED,
+    ),
+    Row(
+        "distrusted, not drained in time",
+        facts(failed(distrust=replace(DISTRUST, at=NOW - 60)), WHOLE),
         Condition.ENGINE_DUE,
     ),
     Row("backing off", facts(failed(retry_at=NOW + 1), WHOLE), Condition.BACKING_OFF),

@@ -35,6 +35,10 @@ def _two_nodes_die(play: Play, number: int) -> None:
     play.world.machines.kill(number + 1, play.now, detected_after=1 + number % 5)
 
 
+def _two_nodes_are_cut(play: Play, number: int) -> None:
+    play.world.machines.cut(number, play.now)
+
+
 def _node_gets_notice(play: Play, number: int) -> None:
     play.world.machines.take(number, play.now, within=120.0 if number % 2 else 10.0 + number)
 
@@ -153,6 +157,7 @@ DEEDS: dict[str, Deed] = {
     "a node dies": _node_dies,
     "a node dies and its engine wedges": _node_dies_and_wedges,
     "two nodes die": _two_nodes_die,
+    "two nodes do not reach each other": _two_nodes_are_cut,
     "a node gets notice": _node_gets_notice,
     "an engine crashes": _engine_crashes,
     "an engine wedges": _engine_wedges,

@@ -6,7 +6,7 @@ counted and used no more, but keeps what it has (seen in a real Ray).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from elastic_deploy.model.names import GroupName
@@ -73,6 +73,7 @@ class Machines:
     refusals: list[LaunchFailure] = field(default_factory=list)
     counter: int = 0
     group_counter: int = 0
+    cuts: set[frozenset[str]] = field(default_factory=set)
 
     def advance(self, now: float) -> None:
         """One second of the autoscaler and of the GCS."""
@@ -141,6 +142,17 @@ class Machines:
             node = alive[which % len(alive)]
             node.dies_at, node.declared_at = now, now + detected_after
 
+    def cut(self, which: int, now: float) -> None:
+        """Two nodes that run do not reach each other any more; nobody else notices."""
+        alive = [node.id for node in self.nodes.values() if node.runs(now)]
+        if len(alive) > 1:
+            self.cuts.add(frozenset((alive[which % len(alive)], alive[(which + 1) % len(alive)])))
+
+    def is_cut(self, nodes: Iterable[str]) -> bool:
+        """Whether two of these nodes do not reach each other."""
+        among = set(nodes)
+        return any(pair <= among for pair in self.cuts)
+
     def take(self, which: int, now: float, within: float) -> None:
         """The cloud says of a node that runs that it takes it after so many seconds, and does."""
         alive = [node for node in self.nodes.values() if node.runs(now) and node.taken_at is None]
@@ -172,6 +184,7 @@ class Machines:
                 node.gpus,
                 "" if now < node.joins_at else node.id,
                 suspect=node.dies_at <= now < node.declared_at and notices(node),
+                joined_at=node.joins_at,
             )
             for node in self.nodes.values()
             if now < node.declared_at + 60.0

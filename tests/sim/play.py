@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from elastic_deploy.core.decide import Decision, decide, resumed
+from elastic_deploy.core.distrust import paths_wanted
 from elastic_deploy.core.facts import HANDOVER
 from elastic_deploy.core.invariants import illegal_turns, violations
 from elastic_deploy.core.revise import revised
@@ -59,7 +60,8 @@ class Play:
 
     def decide(self) -> Decision:
         """A decision, and everything that must hold of it."""
-        snapshot = replace(self.world.snapshot(), action_failures=self.failures)
+        paths = self.world.paths(paths_wanted(self.memory))
+        snapshot = replace(self.world.snapshot(), action_failures=self.failures, paths=paths)
         self.failures = ()
         decision = decide(self.spec, snapshot, self.memory, self.now)
         self.log += [(self.now, what) for what in (*decision.actions, *decision.why)]

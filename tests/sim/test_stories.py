@@ -256,3 +256,17 @@ def test_a_request_and_a_route_that_failed_to_be_sent_are_sent_again() -> None:
     play.failing_until = play.now + 6
     play.run(20)
     assert (play.world.machines.requested, play.world.machines.groups, play.world.routes) == (0, {}, ())
+
+
+def test_of_two_nodes_that_do_not_reach_each_other_one_is_replaced_and_no_failure_is_counted() -> None:
+    play = ready(replace(CHAT, max_engine_failures=1))
+    play.world.machines.cut(0, play.now)
+    play.run(60)
+    assert play.phase("chat") is Phase.READY, play.story(["not healed"])
+    (engine,) = play.serving()
+    assert engine.hosts == {"n1", "n3"}, "the one that joined last, or was named last, is trusted no more"
+    assert not play.world.machines.nodes["n2"].runs(play.now), "it was drained, and has ended"
+    memory = play.remembered("chat")
+    assert memory is not None
+    assert [recovery.cause for recovery in memory.recoveries] == ["nodes i-n1 and i-n2 do not reach each other"]
+    assert [e.kind for e in play.events].count("engine.failed") == 1

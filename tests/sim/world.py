@@ -17,7 +17,16 @@ from elastic_deploy.model.action import (
     StartEngine,
 )
 from elastic_deploy.model.names import EngineName
-from elastic_deploy.model.snapshot import EngineSeen, EngineState, GroupState, ProbeSeen, Reading, Snapshot
+from elastic_deploy.model.snapshot import (
+    BrokenPath,
+    EngineSeen,
+    EngineState,
+    GroupState,
+    PathsSeen,
+    ProbeSeen,
+    Reading,
+    Snapshot,
+)
 
 from .machines import Machines
 
@@ -87,6 +96,8 @@ class World:
 
     def _suffer(self, engine: Engine) -> None:
         """A member's death ends an engine some seconds later, mostly before Ray knows; its own host's at once."""
+        if self.machines.is_cut(engine.hosts):
+            engine.wedges_at = min(engine.wedges_at, self.now)
         dead = {host for host in engine.hosts if not self.machines.nodes[host].runs(self.now)}
         if not dead:
             return
@@ -108,6 +119,18 @@ class World:
             and set(group.nodes) == engine.hosts
             and all(self.machines.nodes[host].runs(self.now) for host in engine.hosts)
         )
+
+    def paths(self, wanted: dict[EngineName, tuple[str, ...]]) -> tuple[PathsSeen, ...]:
+        """What the nodes of failed engines say of each other, at once or a second later."""
+        if int(self.now) % 2:
+            return tuple(PathsSeen(name) for name in wanted)
+        found = []
+        for name, nodes in wanted.items():
+            alive = [node for node in nodes if node in self.machines.nodes and self.machines.nodes[node].runs(self.now)]
+            pairs = [(one, other) for one in alive for other in nodes if one != other]
+            broken = [pair for pair in pairs if self.machines.is_cut(pair) or pair[1] not in alive]
+            found.append(PathsSeen(name, self.now, tuple(BrokenPath(*pair, "no answer") for pair in broken)))
+        return tuple(found)
 
     def snapshot(self) -> Snapshot:
         """What an observer sees now."""
@@ -183,7 +206,9 @@ class World:
             self.problems.append(f"{name} was started beside what is left of {rivals[0].name}")
         generates_at = self.now + self.startup
         engine = Engine(name, set(group.nodes), group.nodes[0], self.now, generates_at, version=version)
-        if version in self.bad_versions:
+        if self.machines.is_cut(engine.hosts):
+            engine.ends_at, engine.words = self.now + self.startup / 2, "ConnectionError: a peer does not answer"
+        elif version in self.bad_versions:
             engine.ends_at, engine.words = self.now + self.startup / 2, "ValueError: this version is broken"
         elif self.failing_starts:
             self.failing_starts -= 1
