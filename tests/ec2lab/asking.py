@@ -10,12 +10,12 @@ METADATA = "http://169.254.169.254/latest"
 TYPE = "g5.xlarge"  # 4 vCPUs
 
 
-def until(ready: Callable[[], object], limit: float = 60.0) -> None:
-    """Wait for it, or fail."""
+def until(ready: Callable[[], object], limit: float = 60.0, every: float = 0.05) -> None:
+    """Wait for it, or fail; look `every` so many seconds: seldom, where a look costs seconds of a processor."""
     end = time.monotonic() + limit
     while not ready():
         assert time.monotonic() < end, f"not within {limit:.0f} s"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def launch(lab: Lab, zone: str = "us-west-2a", count: int = 1, **more: Any) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def told(user: User, kind: str) -> list[dict[str, Any]]:
 
 def recovered(user: User, times: int) -> None:
     """Wait until it has recovered so many times in all."""
-    until(lambda: len(told(user, "recovered")) == times, HEALED)
+    until(lambda: len(told(user, "recovered")) == times, HEALED, every=5.0)
     assert not told(user, "deployment.failed")
     recovery = user.status()["deployments"][0]["recoveries"][-1]
     print(f"recovered in {recovery['seconds']:.0f} s: {recovery['cause']}")

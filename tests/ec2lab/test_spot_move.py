@@ -7,6 +7,7 @@ beside two others and their clients takes longer than that on two cores.
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,16 @@ def test_a_replica_moves_before_its_spot_node_goes(user: User) -> None:
     load = lab.start(["python", "-m", "tests.ec2lab.load", *words], {"PYTHONPATH": str(ROOT)})
 
     lab.spot_notice(instance, in_seconds=NOTICE)
-    until(lambda: any(event["kind"] == "replica.moved" for event in user.events()), NOTICE + 60)
+    told: list[dict[str, Any]] = []
+
+    def moved() -> bool:
+        told[:] = user.events()
+        return any(event["kind"] == "replica.moved" for event in told)
+
+    try:
+        until(moved, NOTICE + 60, every=20.0)
+    finally:
+        print(*(f"{event['time']:.0f} {event['kind']}: {event['message']}" for event in told), sep="\n")
     until(lambda: instance not in lab.hosts(), NOTICE)
     over.touch()
     requests = [json.loads(line) for line in load.wait(120).check().stdout.splitlines()]

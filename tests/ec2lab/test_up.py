@@ -119,7 +119,7 @@ def test_an_instance_that_is_terminated_is_replaced(user: User) -> None:
     text = user.ask()
     lost = sorted(before)[0]
     user.lab.client("ec2").terminate_instances(InstanceIds=[lost])
-    until(lambda: any(event["kind"] == "recovered" for event in user.events()), ENGINE)
+    until(lambda: any(event["kind"] == "recovered" for event in user.events()), ENGINE, every=5.0)
     after = gpu_instances(user.lab)
     assert lost not in after
     assert len(after & before) == 1
