@@ -47,7 +47,7 @@ class User:
             found[:] = [e for e in events if e["kind"] == kind and all(word in e["message"] for word in words)]
             return bool(found)
 
-        until(told, limit=limit)
+        until(told, limit=limit, every=3.0)
         return found[0]
 
     def reason(self) -> str:
@@ -101,7 +101,7 @@ def test_one_of_two_is_told_of_at_once(user: User) -> None:
 def test_a_set_up_that_fails_names_the_node_in_status_and_events(user: User) -> None:
     user.lab.forgive()
     user.lab.break_setup("ray", message="No space left on device", instance_type=GPU_TYPE)
-    event = user.event("node.setup_failed", "No space left on device", limit=150)
+    event = user.event("node.setup_failed", "No space left on device", limit=300)
     print(json.dumps(event, indent=1))
     assert event["node"] in user.lab.hosts()
     assert event["node"] in user.reason()
