@@ -40,7 +40,6 @@ def gpu_instances(lab: Lab) -> set[str]:
     return {one["InstanceId"] for one in lab.instances("running") if one["InstanceType"] == GPU_TYPE}
 
 
-@pytest.mark.long
 def test_doctor_finds_the_account_in_order(user: User) -> None:
     done = user.run("doctor", user.path, "--model", "tiny", "--gpus", "2")
     assert done.returncode == 0, done.stdout
@@ -92,7 +91,6 @@ def test_no_secret_can_be_seen(user: User) -> None:
     (user.home / "leak.log").unlink()
 
 
-@pytest.mark.long
 def test_doctor_looks_at_every_node_that_runs(user: User) -> None:
     done = user.run("doctor", user.path, "-o", "json", limit=300)
     checks = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
