@@ -14,7 +14,13 @@ from tests.ec2lab.lab import Lab, Timing
 from tests.ec2lab.test_up import CLUSTER, GPU_TYPE, SHAPE, gpu_instances
 from tests.ec2lab.user import User
 
-pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.usefixtures("able"), pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.engine,
+    pytest.mark.long,
+    pytest.mark.usefixtures("able"),
+    pytest.mark.timeout(1500),
+]
 
 HEALED = 600.0  # seconds: three canaries, a host and its setup, and an engine's start, on a busy machine
 
