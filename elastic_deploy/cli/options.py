@@ -76,6 +76,31 @@ _DEPLOYMENT_OPTIONS = (
         help="How long to wait for the GPUs: 90, 90s, 30m, 2h or none.  [default: 30m]",
     ),
     click.option(
+        "--pools",
+        metavar="A,B,...",
+        help="Where a replica may live, the best first: values of the label `pool` of the YAML's node types. One that"
+        " refuses, or gives nothing or only a part, is left for the next.  [default: anywhere]",
+    ),
+    click.option(
+        "--pool-timeout",
+        type=Duration(),
+        metavar="TIME",
+        help="How long to wait in a pool from which nothing comes before another is tried.  [default: 10m]",
+    ),
+    click.option(
+        "--partial-timeout",
+        type=Duration(),
+        metavar="TIME",
+        help="Release a replica's nodes when the others have not come for so long, and try again later, or in the next"
+        " pool.  [default: 15m with several pools, else none]",
+    ),
+    click.option(
+        "--partial-budget",
+        type=float,
+        metavar="USD",
+        help="The same when they have cost so much, by `prices` in the YAML or EC2's on-demand prices.",
+    ),
+    click.option(
         "--port",
         type=int,
         metavar="PORT",
@@ -123,8 +148,14 @@ def flags_of(ctx: click.Context) -> Settings:
             "port",
             "tls_cert",
             "tls_key",
+            "pool_timeout",
+            "partial_timeout",
+            "partial_budget",
         )
     }
+    pools = ctx.params["pools"]
+    if pools is not None:
+        said["pools"] = tuple(each.strip() for each in pools.split(","))
     hold_timeout = ctx.params["hold_timeout"]
     bounds = None if hold_timeout is None else FrontDoorBounds(hold_timeout=hold_timeout)
     return Settings(**said, gateway=bounds, engine_arguments=ctx.meta.get(_ENGINE_ARGUMENTS))

@@ -10,6 +10,7 @@ from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployme
 from elastic_deploy.cli.prepare import Prepared, prepare
 from elastic_deploy.cli.render import count
 from elastic_deploy.cli.terminal import print_json
+from elastic_deploy.model.shape import bundle_document
 
 
 @click.command("plan", cls=EngineCommand)
@@ -33,6 +34,7 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
         "model": prepared.request.served_model_name,
         "gpus": prepared.plan.shape.gpus,
         **asdict(prepared.plan),
+        "bundles": [bundle_document(bundle) for bundle in prepared.plan.bundles],
     }
 
 
@@ -48,6 +50,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
     ]
     for bundle in plan.bundles:
         resources = ", ".join(f"{name}: {amount:g}" for name, amount in bundle.resources.items())
-        lines.append(f"request     {count(bundle.count, 'bundle')} of {{{resources}}}")
+        where = "".join(f" with {key}: {value}" for key, value in bundle.labels.items())
+        lines.append(f"request     {count(bundle.count, 'bundle')} of {{{resources}}}{where}")
     lines += [f"nodes       {each.count} of type {each.node_type}: {each.why}" for each in plan.nodes]
     return lines + [f"why         {sentence}" for sentence in plan.why]

@@ -38,7 +38,9 @@ class Prepared:
     @property
     def spec(self) -> DeploymentSpec:
         """What the supervisor is handed."""
-        return spec_of(self.request, self.plan.shape, surge=self.surge)
+        types = self.config.capacity.node_types
+        prices = [(each.name, each.usd_per_hour) for each in types if each.usd_per_hour is not None]
+        return spec_of(self.request, self.plan.shape, surge=self.surge, pools=self.plan.pools, prices=prices)
 
     def beside(self, taken: list[Bundle], running: Shape | None) -> "Prepared":
         """The same beside other deployments' bundles, in place of its own shape that runs, if one does.

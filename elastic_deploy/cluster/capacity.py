@@ -6,6 +6,7 @@ util.py`: `fillout_defaults`, `fill_node_type_min_max_workers`, `validate_config
 
 from typing import Any
 
+from elastic_deploy.cluster.aws.prices import usd_per_hour
 from elastic_deploy.cluster.aws_gpus import instance_gpus
 from elastic_deploy.cluster.config_schema import ray_defaults
 from elastic_deploy.cluster.yaml_source import Source
@@ -81,7 +82,15 @@ def _node_type(source: Source, name: str, is_head: bool, cluster_max: int, *, aw
         detected=detected,
         gpu_memory_bytes=memory,
         priority=int(written.get("priority", 0)),
+        labels=tuple(sorted((written.get("labels") or {}).items())),
+        usd_per_hour=_price(written) if aws else None,
     )
+
+
+def _price(written: dict[str, Any]) -> float | None:
+    """What an instance of this type costs on demand, for an order of magnitude; spot costs less."""
+    instance_type = written["node_config"].get("InstanceType")
+    return usd_per_hour(instance_type) if isinstance(instance_type, str) else None
 
 
 def _complete_from_ec2(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from elastic_deploy.cluster.config_schema import kind_error, unknown_key
 from elastic_deploy.cluster.yaml_source import Source
@@ -85,6 +85,11 @@ class WrittenSettings(BaseModel):
     canary_timeout: Seconds = None
     canary_failures: int | None = None
     drain_timeout: Seconds = None
+    pools: list[str] | None = None
+    pool_timeout: SecondsOrEndless = None
+    partial_timeout: SecondsOrEndless = None
+    partial_budget: Annotated[float | None, Field(strict=False)] = None
+    prices: dict[str, Annotated[float, Field(strict=False)]] | None = None
 
 
 def read_settings(source: Source) -> Settings:
@@ -109,6 +114,7 @@ def read_settings(source: Source) -> Settings:
         raise source.error((*_SECTION, *keys), reason, mend) from error
     values = written.model_dump()
     arguments, on_failure, bounds = (values.pop(name) for name in ("engine_arguments", "on_failure", "gateway"))
+    pools, prices = values.pop("pools"), values.pop("prices")
     for name in ("tls_cert", "tls_key"):
         values[name] = _beside(source.path, values[name])
     settings = Settings(
@@ -116,6 +122,8 @@ def read_settings(source: Source) -> Settings:
         engine_arguments=None if arguments is None else tuple(arguments),
         on_failure=None if on_failure is None else OnFailure(on_failure),
         gateway=None if bounds is None else FrontDoorBounds(**bounds),
+        pools=None if pools is None else tuple(pools),
+        prices=None if prices is None else tuple(sorted(prices.items())),
     )
     for problem in problems(settings):
         raise source.error((*_SECTION, *problem.field.split(".")), problem.sentence, "Mend the value")

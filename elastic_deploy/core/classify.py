@@ -37,6 +37,7 @@ class Condition(StrEnum):
     SERVING = "serving"
     OLDER_ENGINE = "older engine"
     ENGINE_LEAVING = "engine leaving"
+    POOLS_REST = "pools rest"
     GROUP_ABSENT = "group absent"
     GROUP_UNFIT = "group unfit"
     GROUP_DOOMED = "group doomed"
@@ -167,12 +168,18 @@ RULES: tuple[Rule, ...] = (
         "the engine is given up, but something of it may still run",
     ),
     Rule(
+        Condition.POOLS_REST,
+        False,
+        lambda f: f.group is None and f.pool is None,
+        "a pool that has just failed would fail again at once",
+    ),
+    Rule(
         Condition.GROUP_ABSENT,
         False,
         lambda f: f.group is None,
         "the GPUs have to be reserved together before anything starts",
     ),
-    Rule(Condition.GROUP_UNFIT, False, lambda f: not f.fits, "the group was made for another shape"),
+    Rule(Condition.GROUP_UNFIT, False, lambda f: not f.fits, "the group was made for another shape or pool"),
     Rule(
         Condition.GROUP_DOOMED,
         False,

@@ -12,9 +12,9 @@ from elastic_deploy.core.facts import Index
 from elastic_deploy.model.action import Action, DrainNode, RequestResources, Route, RouteEntry
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Memory
-from elastic_deploy.model.shape import Bundle, Shape
+from elastic_deploy.model.shape import Bundle, Shape, bundle_document
 from elastic_deploy.model.snapshot import NodeState, NoticeKind, Snapshot
-from elastic_deploy.model.spec import GPU_BUNDLE, ClusterSpec, DeploymentSpec
+from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, merged
 
 RESEND_PERIOD = 15.0
 """Seconds after which the standing request is sent again: Ray's GCS keeps it in memory only, and others may write to
@@ -118,16 +118,24 @@ def _request(
     steps: list[DeploymentStep], memory: Memory, failed: bool, now: float
 ) -> tuple[tuple[Bundle, ...], tuple[Action, ...], tuple[EventDraft, ...]]:
     """The one request that covers all deployments, sent when it has changed, and again on a period; cleared once."""
-    gpus = sum(s.gpus for s in steps)
-    bundles = (Bundle(dict(GPU_BUNDLE), gpus),) if gpus else ()
+    bundles = merged(bundle for s in steps for bundle in s.bundles)
     changed = bundles != memory.request
     overdue = bool(bundles) and now - memory.request_sent_at >= RESEND_PERIOD
     sending = (RequestResources(bundles),) if changed or overdue or failed else ()
     if not changed or (not bundles and memory.request is None):
         return bundles, sending, ()
-    message = f"Asked the autoscaler for {gpus} GPUs." if bundles else "Cleared the request to the autoscaler."
-    data = {"bundles": [{"resources": dict(b.resources), "count": b.count} for b in bundles]}
+    message = f"Asked the autoscaler for {_told(bundles)}." if bundles else "Cleared the request to the autoscaler."
+    data = {"bundles": [bundle_document(bundle) for bundle in bundles]}
     return bundles, sending, (EventDraft("request", message, subject="request", data=data),)
+
+
+def _told(bundles: tuple[Bundle, ...]) -> str:
+    """The GPUs of a request, as people say it."""
+    parts = []
+    for bundle in bundles:
+        where = ", ".join(f"{key} {value}" for key, value in bundle.labels.items())
+        parts.append(f"{bundle.count} GPUs{f' in {where}' if where else ''}")
+    return " and ".join(parts)
 
 
 def _routes(

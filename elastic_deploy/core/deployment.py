@@ -10,14 +10,16 @@ from elastic_deploy.core.facts import Index, facts_of
 from elastic_deploy.core.giving_up import failure_of, refusal_of, rolls_out
 from elastic_deploy.core.moving import noted, told
 from elastic_deploy.core.phase import phase_of, replica_phase
+from elastic_deploy.core.pools import Pooled, pooled
 from elastic_deploy.core.replica import leave
 from elastic_deploy.core.replica import step as step_replica
 from elastic_deploy.core.replica_step import ReplicaStep
-from elastic_deploy.core.roster import asked_gpus, is_done, rostered, versions_of
+from elastic_deploy.core.roster import asked_bundles, is_done, rostered, versions_of
 from elastic_deploy.model.action import Action, Backend, RouteEntry
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Failure, ReplicaMemory
 from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.shape import Bundle
 from elastic_deploy.model.spec import DeploymentSpec, OnFailure
 
 RECOVERIES_KEPT = 100
@@ -26,18 +28,23 @@ RECOVERIES_KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStep:
-    """What one step of a deployment came to. `gpus` is what it asks the autoscaler for; `routes` its clients' ways.
+    """What one step of a deployment came to. `bundles` is what it asks the autoscaler for; `routes` its clients' ways.
 
     `spec` is what is wanted from here on: another one where a change is done, or was given up.
     """
 
     spec: DeploymentSpec
     memory: DeploymentMemory
-    gpus: int
+    bundles: tuple[Bundle, ...]
     routes: tuple[RouteEntry, ...]
     actions: tuple[Action, ...] = ()
     events: tuple[EventDraft, ...] = ()
     wake_at: float | None = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that it asks the autoscaler for."""
+        return sum(int(bundle.resources.get("GPU", 0)) * bundle.count for bundle in self.bundles)
 
 
 def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, now: float) -> DeploymentStep:
@@ -48,9 +55,11 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     found, adopted = with_found(spec, before, index, now, fingerprint)
     found = noted(spec, found, index)
     peopled = rostered(spec, found, fingerprint, now, blind=bool(index.blind)) if goes_on else found
+    placed = pooled(spec, peopled, index, now) if goes_on else Pooled(peopled)
+    peopled = placed.memory
     steps = _replica_steps(spec, peopled, index, now, fingerprint)
 
-    events = [*adopted, *told(spec, before, peopled), *(event for s in steps for event in s.events)]
+    events = [*adopted, *told(spec, before, peopled), *placed.events, *(event for s in steps for event in s.events)]
     after = _remembered(peopled, steps)
     if _waits(after) and not _waits(before):
         # GPUs that had come are lost, or more are wanted: this is another wait, with a deadline of its own.
@@ -60,7 +69,7 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
         message = f"The change of {spec.name} is given up, and what was before goes on. {refused.message}"
         events.append(EventDraft("rollout.failed", message, spec.name, subject=subject))
         after = _turned_back(after, refused, fingerprint, now)
-        return _step(_restored(spec), before, after, steps, events, now)
+        return _step(_restored(spec), before, after, steps, events, now, placed)
     if goes_on and spec.former is not None and is_done(spec, after, fingerprint):
         what = "what was before its change again" if spec.restoring else "nothing but its new version"
         events.append(EventDraft("rollout.done", f"{spec.name} serves {what}.", spec.name, subject=subject))
@@ -69,7 +78,7 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     if failure is not None:
         after = replace(after, failure=failure)
         events.append(EventDraft("deployment.failed", failure.message, spec.name, subject=subject))
-    return _step(spec, before, after, steps, events, now)
+    return _step(spec, before, after, steps, events, now, placed)
 
 
 def _step(
@@ -79,12 +88,13 @@ def _step(
     steps: list[ReplicaStep],
     events: list[EventDraft],
     now: float,
+    placed: Pooled,
 ) -> DeploymentStep:
     """The step, with what follows from the memory that it came to."""
     after, turned = _with_phase(spec, before, after, now, events)
 
     asks = spec.wanted and (after.failure is None or spec.on_failure is OnFailure.KEEP)
-    wakes = [s.wake_at for s in steps if s.wake_at is not None and s.wake_at > now]
+    wakes = [at for at in (placed.wake_at, *(s.wake_at for s in steps)) if at is not None and at > now]
     deadline = None if spec.wait_timeout is None else after.waiting_since + spec.wait_timeout
     waits = after.phase == Phase.WAITING or (rolls_out(spec) and _waits(after))
     if waits and deadline is not None and deadline > now:
@@ -92,9 +102,9 @@ def _step(
     return DeploymentStep(
         spec,
         after,
-        asked_gpus(spec, after) if asks else 0,
+        asked_bundles(spec, after) if asks else (),
         _routes(spec, after, steps) if spec.wanted else (),
-        tuple(action for s in steps for action in s.actions),
+        (*placed.actions, *(action for s in steps for action in s.actions)),
         (*events, *turned),
         min(wakes, default=None),
     )

@@ -13,6 +13,7 @@ from elastic_deploy.core.facts import HANDOVER, Index, ReplicaFacts, facts_of
 from elastic_deploy.core.gang import note_whole
 from elastic_deploy.core.launches import launch_next, launch_said, setup_next, setup_said
 from elastic_deploy.core.phase import phase_of, replica_phase
+from elastic_deploy.core.pool_words import pool_sentences
 from elastic_deploy.core.roster import asked_gpus, proven, spec_for
 from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import clock, format_duration
@@ -66,7 +67,8 @@ def reason(spec: DeploymentSpec, memory: DeploymentMemory | None, snapshot: Snap
         Phase.RECOVERING: _recovering,
         Phase.DEGRADED: _degraded,
     }[phase](replicas)
-    return " ".join([said, *_moving(replicas), *_change(replicas), *_obstacles(replicas, phase)])
+    pools = pool_sentences(spec, memory, now)
+    return " ".join([said, *_moving(replicas), *_change(replicas), *pools, *_obstacles(replicas, phase)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,8 @@ def _state(r: _Replicas, replica: ReplicaMemory) -> str:
         return f"waiting for its {counted(spec.shape.gpus_per_replica, 'GPU')} together: {_tally(r)}"
     if condition in (Condition.OLDER_ENGINE, Condition.ENGINE_LEAVING, Condition.REPLACED_BY_USER):
         return f"what is left of {_engine(facts)} is being ended before its successor is started"
+    if condition is Condition.POOLS_REST:
+        return "no pool is to be asked for its GPUs at the moment"
     if condition is Condition.NODE_SUSPECT:
         nodes = ", ".join(node.id for node in facts.suspect_nodes)
         return f"node {nodes} refuses connections, and Ray's verdict on it is awaited before an engine is started"

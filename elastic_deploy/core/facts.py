@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from elastic_deploy.model.memory import ReplicaMemory
 from elastic_deploy.model.names import EngineName, GroupName
+from elastic_deploy.model.pool import ANYWHERE, Pool
 from elastic_deploy.model.snapshot import (
     EngineSeen,
     EngineState,
@@ -150,6 +151,11 @@ class ReplicaFacts(NamedTuple):
         return GroupName(self.spec.name, self.memory.id)
 
     @property
+    def pool(self) -> Pool | None:
+        """Where the replica lives or waits; None as long as there is no place for it."""
+        return self.spec.place(self.memory.pool) if self.spec.pools or self.memory.pool != "" else ANYWHERE
+
+    @property
     def has_engine(self) -> bool:
         """Whether an engine was started or adopted and has not been given up."""
         return self.memory.generation > 0 and not self.memory.engine_ended
@@ -176,8 +182,9 @@ class ReplicaFacts(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        """Whether the group has the number of bundles that the spec asks for."""
-        return self.group is not None and len(self.group.bundle_nodes) == self.spec.shape.gpus_per_replica
+        """Whether the group has the number of bundles that the spec asks for, in a pool of its."""
+        size = self.spec.shape.gpus_per_replica
+        return self.group is not None and len(self.group.bundle_nodes) == size and self.pool is not None
 
     @property
     def is_on_draining_node(self) -> bool:

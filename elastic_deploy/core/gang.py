@@ -41,15 +41,17 @@ def create_group(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     event = group_event(
         facts,
         "group.asked",
-        f"Asked Ray to place the {size} GPUs of {name.deployment}/{name.replica} together.",
+        f"Asked Ray to place the {size} GPUs of {name.deployment}/{name.replica} together"
+        + (f", in pool {facts.pool.name}." if facts.pool and facts.pool.name else "."),
     )
     memory = replace(facts.memory, group_asked_at=facts.now, whole_since=None)
-    create = CreatePlacementGroup(name, facts.spec.bundles_per_replica)
+    labels = tuple(facts.pool.labels.items()) if facts.pool else ()
+    create = CreatePlacementGroup(name, facts.spec.bundles_per_replica, labels)
     return ReplicaStep(rule.condition, memory, (create,), (event,), wake_at=facts.now + GROUP_ASK_PERIOD)
 
 
 def remove_unfit(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
-    """Remove a group of another size; nothing runs in it any more."""
+    """Remove a group of another size or pool; nothing runs in it any more."""
     memory = facts.memory
     if memory.whole_since is not None or memory.group_asked_at:
         memory = replace(memory, whole_since=None, group_asked_at=0.0)

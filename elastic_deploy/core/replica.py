@@ -31,6 +31,7 @@ HANDLERS: dict[Condition, Handler] = {
     Condition.ENGINE_LEAVING: _end_leftovers,
     Condition.REPLACED_BY_USER: engine.replace_by_user,
     Condition.GANG_BROKEN: gang.break_gang,
+    Condition.POOLS_REST: _keep,
     Condition.GROUP_ABSENT: gang.create_group,
     Condition.GROUP_UNFIT: gang.remove_unfit,
     Condition.GROUP_DOOMED: gang.remove_unfit,

@@ -30,6 +30,11 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "drain_timeout": format_duration(spec.drain_timeout),
         "max_engine_failures": str(spec.max_engine_failures),
         "on_failure": spec.on_failure.value,
+        "pools": ", ".join(pool.name for pool in spec.pools) or "anywhere",
+        "pool_timeout": format_duration(spec.pool_timeout),
+        "partial_timeout": format_duration(spec.partial_timeout),
+        "partial_budget": "none" if spec.partial_budget is None else f"{spec.partial_budget:g} USD",
+        "prices": ", ".join(f"{name} {price:g}" for name, price in spec.prices) or "none known",
     }
 
 

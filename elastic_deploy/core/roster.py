@@ -10,7 +10,9 @@ from dataclasses import replace
 from elastic_deploy.core.moving import gpus_to_stay, most_gpus_moving, moved
 from elastic_deploy.core.rollout import Change, by_number, held_gpus, in_place, plain, serves, surge
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
-from elastic_deploy.model.spec import DeploymentSpec
+from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.shape import Bundle
+from elastic_deploy.model.spec import GPU_BUNDLE, DeploymentSpec
 from elastic_deploy.planning.surge import most_gpus_changing
 
 
@@ -44,6 +46,27 @@ def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
     if not memory.replicas:
         return max(former.shape.gpus, spec.shape.gpus)
     return min(held_gpus(spec, versions_of(spec), memory.staying), most_gpus(spec))
+
+
+def asked_bundles(spec: DeploymentSpec, memory: DeploymentMemory) -> tuple[Bundle, ...]:
+    """The bundles of those GPUs, each replica's with the label of the pool that it lives or waits in.
+
+    A replica for which no pool is to be asked at present asks for nothing.
+    """
+    gpus = asked_gpus(spec, memory)
+    if not gpus or all(replica.pool == "" for replica in memory.staying):
+        return (Bundle(dict(GPU_BUNDLE), gpus),) if gpus else ()
+    counts: dict[str, int] = {}
+    for replica in memory.staying:
+        size = spec_for(spec, replica.version).shape.gpus_per_replica - (replica.move.gpus if replica.move else 0)
+        taken = min(size, gpus)
+        gpus -= taken
+        pool = spec.place(replica.pool)
+        if pool is not None and taken:
+            counts[pool.name] = counts.get(pool.name, 0) + taken
+        elif replica.pool and taken:  # a pool that is wanted no more, in which it serves on
+            counts[replica.pool] = counts.get(replica.pool, 0) + taken
+    return tuple(Bundle(dict(GPU_BUNDLE), count, Pool(name).labels) for name, count in sorted(counts.items()))
 
 
 def is_moving(memory: DeploymentMemory) -> bool:

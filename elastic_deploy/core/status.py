@@ -2,7 +2,8 @@
 
 A deployment has keys more than the contract names, for the `up` that waits for it and for `status`'s page: `failure`
 (`{"kind", "message"}`, or null), `rollout` (how a change fares, or null), `deadline` (when its wait is over, or null)
-and `model_source` (where its weights come from). `api_key_file` is left empty: only the user's machine knows it.
+and `model_source` (where its weights come from), `pools` and `wasted_usd` (what nodes cost that waited in vain).
+`api_key_file` is left empty: only the user's machine knows it.
 """
 
 from collections import defaultdict
@@ -13,12 +14,14 @@ from elastic_deploy.core.explain import reason
 from elastic_deploy.core.ledger import Ledger, NodeRecord
 from elastic_deploy.core.past import Past, expect_gang, expect_start
 from elastic_deploy.core.phase import phase_of, replica_phase
-from elastic_deploy.core.roster import asked_gpus, is_moving, proven
+from elastic_deploy.core.pool_words import pool_documents
+from elastic_deploy.core.roster import asked_bundles, asked_gpus, is_moving, proven
 from elastic_deploy.core.tally import tally
 from elastic_deploy.model.duration import clock
 from elastic_deploy.model.memory import DeploymentMemory, Failure, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
 from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.shape import bundle_document
 from elastic_deploy.model.snapshot import GroupSeen, GroupState, NodeNotice, NodeState, Snapshot
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, OnFailure
 
@@ -77,7 +80,7 @@ def status_document(
             ],
         },
         "request": {
-            "bundles": [{"resources": dict(b.resources), "count": b.count} for b in memory.request or ()],
+            "bundles": [bundle_document(bundle) for bundle in memory.request or ()],
             "sent_at": memory.request_sent_at or None,
         },
         "deployments": [_deployment(d, remembered.get(d.name), world) for d in spec.deployments],
@@ -128,7 +131,7 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         "endpoint": world.facts.endpoint,
         "api_key_file": "",
         "gpus": {
-            "requested": gpus if asks else 0,
+            "requested": _requested(spec, memory, gpus) if asks else 0,
             "placed": tally(spec, gpus, world.snapshot).placed,
         },
         "shape": {
@@ -149,7 +152,16 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         "since": world.past.phase_since.get(spec.name),
         "deadline": _deadline(spec, memory) if phase is Phase.WAITING else None,
         "model_source": spec.model,
+        "pools": pool_documents(spec, memory),
+        "wasted_usd": round(memory.wasted, 4) if memory else 0.0,
     }
+
+
+def _requested(spec: DeploymentSpec, memory: DeploymentMemory | None, gpus: int) -> int:
+    """What is asked for: less than is wanted while a replica has no pool to be asked."""
+    if memory is None or all(replica.pool is not None for replica in memory.staying):
+        return gpus
+    return sum(bundle.count for bundle in asked_bundles(spec, memory))
 
 
 def _failure(failure: Failure | None) -> dict[str, str] | None:

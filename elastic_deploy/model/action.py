@@ -22,6 +22,8 @@ class CreatePlacementGroup:
 
     name: GroupName
     bundles: tuple[dict[str, float], ...]
+    labels: tuple[tuple[str, str], ...] = ()
+    """Those that the node of each bundle must have."""
 
 
 @dataclass(frozen=True, slots=True)

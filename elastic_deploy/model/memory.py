@@ -73,6 +73,30 @@ class Distrust:
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """Some of a replica's nodes are there without the others since `since`; what that has cost until `until`, in USD.
+
+    `gpus` is how many of its GPUs are there.
+    """
+
+    since: float
+    until: float
+    gpus: int
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A pool that is not asked before `until`, after `failures` in a row, the last at `since`; `why` is a clause."""
+
+    pool: str
+    failures: int
+    since: float
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaMemory:
     """One replica. `generation` is that of the latest engine asked for (0: none yet).
 
@@ -86,8 +110,10 @@ class ReplicaMemory:
     `refused`: vLLM refused the arguments of its latest engine, which are not tried again.
     `version` is the fingerprint of the spec that it is to serve, "" where that was not decided yet. `leaving` says why
     it is to go, "" where it is to stay. `draining_since` is when it was taken out of the routing table to finish what
-    it had been asked. `move` is set while a node of its group is about to be taken by the cloud. `distrust` is set
-    from when its nodes were found not to reach each other until its next engine is started.
+    it had been asked. `pool` is the name of the one in which it lives or waits, "" anywhere, None as long as there is
+    none for it; `pool_since` is when its wait there began, None once its gang is whole. `partial` is set while some of
+    its nodes are there without the others. `move` is set while a node of its group is about to be taken by the cloud.
+    `distrust` is set from when its nodes were found not to reach each other until its next engine is started.
     """
 
     id: str
@@ -113,6 +139,9 @@ class ReplicaMemory:
     draining_since: float | None = None
     move: Move | None = None
     distrust: Distrust | None = None
+    pool: str | None = ""
+    pool_since: float | None = None
+    partial: Partial | None = None
 
     @property
     def forgiven(self) -> "ReplicaMemory":
@@ -131,7 +160,8 @@ class DeploymentMemory:
 
     `waiting_since` is when the wait for its GPUs began. `generations` is the highest generation of the engines of
     replicas that are gone: theirs go on from there, so that no two engines ever have the same name. `refused` is why
-    the change of this revision was given up, if it was.
+    the change of this revision was given up, if it was. `rests` are the pools that failed last, `wasted` is what
+    nodes cost that were released because the others of their gang did not come, in US dollars.
     """
 
     name: str
@@ -143,6 +173,8 @@ class DeploymentMemory:
     phase: str = ""
     generations: int = 0
     refused: Failure | None = None
+    rests: tuple[Rest, ...] = ()
+    wasted: float = 0.0
 
     @property
     def staying(self) -> tuple[ReplicaMemory, ...]:

@@ -1,6 +1,9 @@
 """The shape of a deployment, and what a cluster could give it: values that `planning` turns into one another."""
 
 from dataclasses import dataclass, field
+from typing import Any
+
+from elastic_deploy.model.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +14,8 @@ class NodeType:
     `min_workers` and `max_workers` count nodes of this type, the head not among them.
     `detected` names resources that Ray adds by asking the cloud and whose amount is not known here; where "GPU" is
     among them, nobody can say before the launch how many GPUs such a node has.
-    `gpu_memory_bytes` is the memory of one GPU, None where it is not known. `priority` is the YAML's own.
+    `gpu_memory_bytes` is the memory of one GPU, None where it is not known. `priority` and `labels` are the YAML's own.
+    `usd_per_hour` is what a node costs as far as is known.
     """
 
     name: str
@@ -22,6 +26,8 @@ class NodeType:
     detected: tuple[str, ...] = ()
     gpu_memory_bytes: int | None = None
     priority: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+    usd_per_hour: float | None = None
 
     @property
     def gpus(self) -> int:
@@ -83,10 +89,20 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One kind of resource bundle and how many of it: the unit of both the autoscaler request and the group."""
+    """One kind of resource bundle and how many of it: the unit of both the autoscaler request and the group.
+
+    `labels` are those that its node must have.
+    """
 
     resources: dict[str, float]
     count: int
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def bundle_document(bundle: Bundle) -> dict[str, Any]:
+    """A bundle as it stands in documents and events; labels only where there are any."""
+    labels = {"labels": dict(bundle.labels)} if bundle.labels else {}
+    return {"resources": dict(bundle.resources), "count": bundle.count, **labels}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +116,13 @@ class NodeCount:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `up` would do: the shape, the bundles it asks for, the nodes that means, and why, a sentence each."""
+    """What `up` would do: the shape, the bundles it asks for, the nodes that means, and why, a sentence each.
+
+    `pools` are those in which replicas may live, the best first; the nodes are what is asked for while they all do.
+    """
 
     shape: Shape
     bundles: tuple[Bundle, ...]
     nodes: tuple[NodeCount, ...]
     why: tuple[str, ...] = field(default=())
+    pools: tuple[Pool, ...] = ()

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from elastic_deploy.model.pool import ANYWHERE, Pool
 from elastic_deploy.model.shape import Bundle, Shape
 
 GPU_BUNDLE: dict[str, float] = {"GPU": 1.0}
@@ -62,6 +65,16 @@ class DeploymentSpec:
     it is gone back to where they do not come up. Its own `former` is a version between the two that still serves."""
     restoring: bool = False
     """`former` is a change that did not come up, and this is what was before it."""
+    pools: tuple[Pool, ...] = ()
+    """Where its replicas may live, the best first; empty: anywhere."""
+    pool_timeout: float | None = None
+    """How long a replica waits in a pool from which nothing comes, before it tries another."""
+    partial_timeout: float | None = None
+    """How long some of a replica's nodes may be there without the others, before they are released."""
+    partial_budget: float | None = None
+    """What such nodes may cost, in US dollars, before they are released."""
+    prices: tuple[tuple[str, float], ...] = ()
+    """US dollars an hour by node type, as far as they are known."""
 
     @property
     def fingerprint(self) -> str:
@@ -78,6 +91,15 @@ class DeploymentSpec:
         """The bundles of one replica's placement group."""
         return (GPU_BUNDLE,) * self.shape.gpus_per_replica
 
+    @property
+    def places(self) -> tuple[Pool, ...]:
+        """Where its replicas may live, the best first."""
+        return self.pools or (ANYWHERE,)
+
+    def place(self, name: str | None) -> Pool | None:
+        """The pool of a name; None where it is none of this deployment's."""
+        return next((pool for pool in self.places if pool.name == name), None)
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
@@ -86,6 +108,11 @@ class ClusterSpec:
     deployments: tuple[DeploymentSpec, ...] = ()
 
 
-def merged(counts: dict[tuple[tuple[str, float], ...], int]) -> tuple[Bundle, ...]:
-    """Bundles from counts by resources, in a fixed order, so that equal requests are equal values."""
-    return tuple(Bundle(dict(resources), count) for resources, count in sorted(counts.items()) if count)
+def merged(bundles: Iterable[Bundle]) -> tuple[Bundle, ...]:
+    """Equal bundles counted together, in a fixed order, so that equal requests are equal values."""
+    counts: Counter[tuple[tuple[tuple[str, float], ...], tuple[tuple[str, str], ...]]] = Counter()
+    for bundle in bundles:
+        counts[tuple(sorted(bundle.resources.items())), tuple(sorted(bundle.labels.items()))] += bundle.count
+    return tuple(
+        Bundle(dict(resources), count, dict(labels)) for (resources, labels), count in sorted(counts.items()) if count
+    )

@@ -7,12 +7,16 @@ never be had. What the nodes cost, and whether the cloud has them today, is not 
 from collections.abc import Iterable, Iterator
 
 from elastic_deploy.model.errors import NeverFitsError
+from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Bundle, Capacity, ModelFacts, NodeCount, NodeType, Plan
 from elastic_deploy.model.spec import GPU_BUNDLE
 from elastic_deploy.planning.autoscaler import Foreseen, foresee
 from elastic_deploy.planning.fit import gpus_in, require_fit
+from elastic_deploy.planning.pools import pools_of, require_room, spread, within
 from elastic_deploy.planning.request import DeploymentRequest
 from elastic_deploy.planning.sizes import Ground, Sizes, divide
+
+_OTHERS = "{} GPUs are other deployments'; what their nodes have left is used first."
 
 
 def plan(
@@ -28,6 +32,8 @@ def plan(
     """
     others = gpus_in(taken)
     require_fit(capacity, request.gpus, others)
+    if request.pools:
+        return _in_pools(capacity, request, facts or ModelFacts(), others)
     before = foresee(capacity, others)
     after = foresee(capacity, others + request.gpus, before.nodes)
     if after.unplaced:
@@ -42,6 +48,30 @@ def plan(
         nodes=tuple(_nodes(capacity, before if others else Foreseen({}, {}, 0), after)),
         why=(*why_shape, *_why_nodes(capacity, in_use, others)),
     )
+
+
+def _in_pools(capacity: Capacity, request: DeploymentRequest, facts: ModelFacts, others: int) -> Plan:
+    """The plan for replicas of which each lives in one pool: a shape that every pool can hold."""
+    pools = pools_of(capacity, request.pools)
+    types = tuple(each for each in capacity.node_types if each.gpus and any(pool.has(each.name) for pool in pools))
+    given = Sizes(request.tensor_parallel_size, request.pipeline_parallel_size, request.replicas)
+    shape, why_shape = divide(request.gpus, given, Ground(types, max(2, len(types))), facts)
+    require_room(capacity, pools, shape)
+    counts = spread(pools, shape)
+    nodes: list[NodeCount] = []
+    bundles = []
+    for pool in pools:
+        gpus = counts[pool.name] * shape.gpus_per_replica
+        if gpus:
+            bundles.append(Bundle(GPU_BUNDLE, gpus, pool.labels))
+            nodes += _nodes(capacity, Foreseen({}, {}, 0), foresee(within(capacity, pool), gpus))
+    why = (*why_shape, *_why_pools(pools), *([_OTHERS.format(others)] if others else []))
+    return Plan(shape=shape, bundles=tuple(bundles), nodes=tuple(nodes), why=why, pools=pools)
+
+
+def _why_pools(pools: tuple[Pool, ...]) -> Iterator[str]:
+    named = ", then ".join(f"{pool.name} ({', '.join(pool.node_types)})" for pool in pools)
+    yield f"A replica's nodes are all of one pool, the first that gives them: {named}."
 
 
 def _nodes(capacity: Capacity, before: Foreseen, after: Foreseen) -> Iterator[NodeCount]:
@@ -74,7 +104,7 @@ def _why_nodes(capacity: Capacity, in_use: tuple[NodeType, ...], others: int) ->
             " types. To keep to one, set max_workers: 0 for the others."
         )
     if others:
-        yield f"{others} GPUs are other deployments'; what their nodes have left is used first."
+        yield _OTHERS.format(others)
     unknown = [each.name for each in capacity.node_types if each.gpus_unknown]
     if unknown:
         yield (

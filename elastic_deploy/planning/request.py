@@ -6,13 +6,15 @@ whether the model or the port exists.
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from elastic_deploy.model.errors import InvalidConfigError, UsageError
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
-from elastic_deploy.planning.settings import NAME, Settings, overlay, problems
+from elastic_deploy.planning.settings import ENDLESS, NAME, Settings, overlay, problems
 
 _TAKEN_OVER = (
     "port",
@@ -24,8 +26,16 @@ _TAKEN_OVER = (
     "canary_timeout",
     "canary_failures",
     "drain_timeout",
+    "pools",
+    "partial_budget",
+    "prices",
 )
 """Settings that stand in the request as they were said, if they were."""
+
+
+PARTIAL_TIMEOUT = 900.0
+"""Seconds for which a partial gang is kept where there are several pools and nobody says otherwise: the slowest types
+need ten minutes from the launch to Ray."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +66,11 @@ class DeploymentRequest:
     canary_timeout: float = 15.0
     canary_failures: int = 3
     drain_timeout: float = 300.0
+    pools: tuple[str, ...] = ()
+    pool_timeout: float | None = 600.0
+    partial_timeout: float | None = None
+    partial_budget: float | None = None
+    prices: tuple[tuple[str, float], ...] = ()
 
 
 def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
@@ -85,7 +100,9 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
             f" {said.gpus}, or raise --gpus."
         )
     decided = {name: getattr(said, name) for name in _TAKEN_OVER if getattr(said, name) is not None}
-    for name in ("wait_timeout", "engine_start_timeout"):
+    if said.pools and len(said.pools) > 1:
+        decided["partial_timeout"] = PARTIAL_TIMEOUT
+    for name in ENDLESS:
         seconds = getattr(said, name)
         if seconds is not None:
             decided[name] = None if math.isinf(seconds) else seconds
@@ -105,8 +122,18 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
     )
 
 
-def spec_of(request: DeploymentRequest, shape: Shape, revision: int = 1, *, surge: bool = False) -> DeploymentSpec:
-    """What the supervisor is handed: the request in the shape that `plan` gave it, and how a change may go about."""
+def spec_of(
+    request: DeploymentRequest,
+    shape: Shape,
+    revision: int = 1,
+    *,
+    surge: bool = False,
+    pools: tuple[Pool, ...] = (),
+    prices: Iterable[tuple[str, float]] = (),
+) -> DeploymentSpec:
+    """What the supervisor is handed: the request in the shape and the pools that `plan` gave it, and how a change may
+    go about. `prices` are what is known of node types for which the request names none.
+    """
     return DeploymentSpec(
         name=request.name,
         model=request.model,
@@ -121,6 +148,11 @@ def spec_of(request: DeploymentRequest, shape: Shape, revision: int = 1, *, surg
         on_failure=request.on_failure,
         drain_timeout=request.drain_timeout,
         surge=surge,
+        pools=pools,
+        pool_timeout=request.pool_timeout,
+        partial_timeout=request.partial_timeout,
+        partial_budget=request.partial_budget,
+        prices=tuple(sorted({**dict(prices), **dict(request.prices)}.items())),
     )
 
 

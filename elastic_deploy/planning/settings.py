@@ -17,6 +17,10 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 """A deployment's name: it stands in actor names, file names and labels."""
 
 
+POOL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+"""A pool's name: the value of a label, as Ray takes one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that can be said of a deployment. Durations are seconds, infinity where the user wrote `none`."""
@@ -61,10 +65,29 @@ class Settings:
     """Failed canaries in a row after which an engine counts as wedged; default 3."""
     drain_timeout: float | None = None
     """How long an engine may finish what it was asked before a change ends it; default 5 minutes."""
+    pools: tuple[str, ...] | None = None
+    """Where replicas may live, the best first: values of the label `pool` of the node types; default: anywhere."""
+    pool_timeout: float | None = None
+    """How long a replica waits in a pool from which nothing comes; default 10 minutes."""
+    partial_timeout: float | None = None
+    """How long some of a replica's nodes may be there without the others; default 15 minutes where there are several
+    pools, else for ever."""
+    partial_budget: float | None = None
+    """What such nodes may cost, in US dollars; default: no limit."""
+    prices: tuple[tuple[str, float], ...] | None = None
+    """US dollars an hour by node type; default: what is known of EC2's on-demand prices."""
 
 
-DURATIONS = ("wait_timeout", "engine_start_timeout", "canary_period", "canary_timeout", "drain_timeout")
-ENDLESS = ("wait_timeout", "engine_start_timeout")
+DURATIONS = (
+    "wait_timeout",
+    "engine_start_timeout",
+    "canary_period",
+    "canary_timeout",
+    "drain_timeout",
+    "pool_timeout",
+    "partial_timeout",
+)
+ENDLESS = ("wait_timeout", "engine_start_timeout", "pool_timeout", "partial_timeout")
 """The durations that may be `none`: a canary without a limit would prove nothing."""
 
 
@@ -108,6 +131,23 @@ def _is_second(value: object) -> bool:
     return _is_time(value) and isinstance(value, (int, float)) and value >= 1
 
 
+def _are_pools(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) > 0
+        and len(set(value)) == len(value)
+        and all(isinstance(each, str) and POOL_NAME.fullmatch(each) is not None for each in value)
+    )
+
+
+def _is_money(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 < value < math.inf
+
+
+def _are_prices(value: object) -> bool:
+    return isinstance(value, tuple) and all(_is_time(price) for _, price in value)
+
+
 _COUNT = "must be a whole number, 1 or more"
 _COUNT_OR_0 = "must be a whole number, 0 or more"
 _TIME = "must have an end: a duration, or 0"
@@ -124,6 +164,9 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("tls_key", _is_path, "must be a file"),
     ("max_engine_failures", _at_least_one, _COUNT),
     ("canary_failures", _at_least_one, _COUNT),
+    ("pools", _are_pools, "must be names of pools, each once, of letters, digits, '.', '_' and '-'"),
+    ("partial_budget", _is_money, "must be US dollars, more than 0"),
+    ("prices", _are_prices, "must be US dollars an hour, 0 or more, by node type"),
 )
 _BOUND_RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("hold_timeout", _is_time, _TIME),

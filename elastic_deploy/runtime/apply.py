@@ -95,11 +95,22 @@ class Applier:
     def _do(self, action: Action, spec: ClusterSpec) -> None:
         match action:
             case RequestResources(bundles):
-                wanted = [{"resources": dict(b.resources)} for b in bundles for _ in range(b.count)]
+                wanted = [
+                    {"resources": dict(b.resources), "label_selector": dict(b.labels)}
+                    for b in bundles
+                    for _ in range(b.count)
+                ]
                 request_cluster_resources(self._gcs_address, wanted)
-            case CreatePlacementGroup(name, bundles):
+            case CreatePlacementGroup(name, bundles, labels):
                 if all(group.name != str(name) or group.state == "REMOVED" for group in ray_tables.groups()):
-                    placement_group([dict(b) for b in bundles], strategy="PACK", name=str(name), lifetime="detached")
+                    placement_group(
+                        [dict(b) for b in bundles],
+                        strategy="PACK",
+                        name=str(name),
+                        lifetime="detached",
+                        # Alike in the request and in the group: else Ray's autoscaler counts the bundles twice.
+                        bundle_label_selector=[dict(labels) for _ in bundles] if labels else None,
+                    )
             case RemovePlacementGroup(name):
                 remove_placement_group(get_placement_group(str(name)))
             case StartEngine(name, version):

@@ -46,6 +46,11 @@ metadata:
     canary_timeout: 20s
     canary_failures: 2
     drain_timeout: 2m
+    pools: [spot-a, on-demand]
+    pool_timeout: 5m
+    partial_timeout: none
+    partial_budget: 12
+    prices: {gpu-a: 1.5, gpu-b: 2}
 """
 
 
@@ -85,6 +90,11 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         canary_timeout=20.0,
         canary_failures=2,
         drain_timeout=120.0,
+        pools=("spot-a", "on-demand"),
+        pool_timeout=300.0,
+        partial_timeout=math.inf,
+        partial_budget=12.0,
+        prices=(("gpu-a", 1.5), ("gpu-b", 2.0)),
     )
     assert set(yaml.safe_load(ALL)["metadata"]["elastic_deploy"]) == {each.name for each in fields(Settings)}
 

@@ -8,6 +8,7 @@ import pytest
 from elastic_deploy.core.revise import acknowledged, difference, is_same, revised
 from elastic_deploy.core.roster import versions_of
 from elastic_deploy.model.memory import DeploymentMemory, Failure, FailureKind, Memory, ReplicaMemory
+from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
 
@@ -25,6 +26,11 @@ OTHER_CHANGES: dict[str, Any] = {
     "max_engine_failures": 9,
     "on_failure": OnFailure.KEEP,
     "drain_timeout": 7.0,
+    "pools": (Pool("a", ("gpu-a",)),),
+    "pool_timeout": 60.0,
+    "partial_timeout": 60.0,
+    "partial_budget": 5.0,
+    "prices": (("gpu-a", 1.0),),
 }
 
 

@@ -17,9 +17,11 @@ from elastic_deploy.model.memory import (
     Outage,
     Recovery,
     ReplicaMemory,
+    Rest,
 )
 from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Bundle, Shape
 from elastic_deploy.model.snapshot import (
     EngineSeen,
@@ -133,9 +135,41 @@ def test_the_document_has_the_contracts_keys_and_no_others_at_every_level() -> N
                 "since": None,
                 "deadline": None,
                 "model_source": "org/model",
+                "pools": [],
+                "wasted_usd": 0.0,
             }
         ],
     }
+
+
+def test_the_document_tells_of_the_pools() -> None:
+    rest = Rest("a", 2, 990.0, 1110.0, "nothing came from it")
+    spec = replace(SPEC, pools=(Pool("a", ("gpu-a",)), Pool("b", ("gpu-b",))))
+    told = document(remember(replace(WAITING, pool="b", pool_since=990.0), rests=(rest,), wasted=1.25), spec)
+    (found,) = told["deployments"]
+    assert found["pools"] == [
+        {
+            "name": "a",
+            "node_types": ["gpu-a"],
+            "replicas": [],
+            "rests_until": 1110.0,
+            "why": "nothing came from it",
+            "failures": 2,
+        },
+        {"name": "b", "node_types": ["gpu-b"], "replicas": ["r0"], "rests_until": None, "why": "", "failures": 0},
+    ]
+    assert found["wasted_usd"] == 1.25
+    assert found["gpus"]["requested"] == 2
+    for sentence in ("r0 waits in pool b for 10s.", "Pool a rests until", "have cost 1.25 USD."):
+        assert sentence in found["reason"]
+
+
+def test_nothing_is_requested_while_all_pools_rest() -> None:
+    spec = replace(SPEC, pools=(Pool("a", ("gpu-a",)),))
+    rest = Rest("a", 1, 990.0, 1110.0, "nothing came from it")
+    (found,) = document(remember(replace(WAITING, pool=None), rests=(rest,)), spec, snapshot(groups=()))["deployments"]
+    assert found["gpus"]["requested"] == 0
+    assert "r0 asks for nothing now; pool a is asked again at" in found["reason"]
 
 
 def _failed(kind: FailureKind) -> DeploymentMemory:

@@ -39,6 +39,7 @@ class Node:
     taken_at: float | None = None
     noticed_at: float = 0.0
     draining: bool = False
+    pool: str = ""
 
     def runs(self, now: float) -> bool:
         """Whether its processes run, whatever Ray believes."""
@@ -56,6 +57,7 @@ class Group:
     id: str
     nodes: list[str]
     state: GroupState = GroupState.PENDING
+    pool: str = ""
 
 
 @dataclass
@@ -67,13 +69,23 @@ class Machines:
     launch_delay: float = 3.0
     nodes: dict[str, Node] = field(default_factory=dict)
     groups: dict[GroupName, Group] = field(default_factory=dict)
-    requested: int = 0
+    requests: dict[str, int] = field(default_factory=dict)
+    stock: dict[str, int] = field(default_factory=dict)
     refusing_until: float = 0.0
     monitor_dead_until: float = 0.0
     refusals: list[LaunchFailure] = field(default_factory=list)
     counter: int = 0
     group_counter: int = 0
     cuts: set[frozenset[str]] = field(default_factory=set)
+
+    @property
+    def requested(self) -> int:
+        """GPUs that are asked for, in all pools together."""
+        return sum(self.requests.values())
+
+    @requested.setter
+    def requested(self, gpus: int) -> None:
+        self.requests = {"": gpus} if gpus else {}
 
     def advance(self, now: float) -> None:
         """One second of the autoscaler and of the GCS."""
@@ -93,22 +105,29 @@ class Machines:
                 self._place(group, now)
 
     def _scale(self, now: float) -> None:
-        here = [node for node in self.nodes.values() if now < node.declared_at and not node.draining]
         fits = self.requested <= self.max_nodes * self.gpus_per_node
-        wanted = min(self.max_nodes, -(-self.requested // self.gpus_per_node)) if fits else 0
-        for _ in range(wanted - len(here)):
-            if now < self.refusing_until:
-                words = "We currently do not have sufficient capacity."
-                self.refusals = [LaunchFailure("gpu", 1, "InsufficientInstanceCapacity", words, now)]
-                break
-            self.counter += 1
-            node = Node(f"n{self.counter}", self.gpus_per_node, now + self.launch_delay)
-            self.nodes[node.id] = node
         busy = {ray_id for group in self.groups.values() for ray_id in group.nodes}
-        spare = len(here) - wanted
+        for pool in sorted({*self.requests, *(node.pool for node in self.nodes.values())}):
+            self._scale_pool(pool, self.requests.get(pool, 0) if fits else 0, busy, now)
         for node in self.nodes.values():
             if node.draining and node.runs(now) and node.id not in busy:  # Ray ends it, there is nothing to wait for
                 node.dies_at = node.declared_at = now
+
+    def _scale_pool(self, pool: str, gpus: int, busy: set[str], now: float) -> None:
+        standing = [node for node in self.nodes.values() if now < node.declared_at and not node.draining]
+        here = [node for node in standing if node.pool == pool]
+        wanted = min(self.max_nodes, -(-gpus // self.gpus_per_node))
+        kind = f"gpu-{pool}" if pool else "gpu"
+        for more in range(min(wanted - len(here), self.max_nodes - len(standing))):
+            if now < self.refusing_until or len(here) + more >= self.stock.get(pool, self.max_nodes):
+                words = "We currently do not have sufficient capacity."
+                refusal = LaunchFailure(kind, 1, "InsufficientInstanceCapacity", words, now)
+                self.refusals = [*(one for one in self.refusals if one.node_type != kind), refusal]
+                break
+            self.counter += 1
+            node = Node(f"n{self.counter}", self.gpus_per_node, now + self.launch_delay, pool=pool)
+            self.nodes[node.id] = node
+        spare = len(here) - wanted
         for node in here:
             if node.id in busy or spare <= 0 or node.joins_at > now:
                 node.idle_since = None
@@ -121,7 +140,10 @@ class Machines:
     def _place(self, group: Group, now: float) -> None:
         taken = Counter(ray_id for other in self.groups.values() for ray_id in other.nodes if ray_id)
         free = [
-            n.id for n in self.nodes.values() if n.runs(now) and not n.draining for _ in range(n.gpus - taken[n.id])
+            n.id
+            for n in self.nodes.values()
+            if n.runs(now) and not n.draining and group.pool in ("", n.pool)
+            for _ in range(n.gpus - taken[n.id])
         ]
         missing = [i for i, ray_id in enumerate(group.nodes) if not ray_id]
         if len(free) >= len(missing):
@@ -129,11 +151,11 @@ class Machines:
                 group.nodes[i] = ray_id
             group.state = GroupState.CREATED
 
-    def create(self, name: GroupName, bundles: int) -> None:
+    def create(self, name: GroupName, bundles: int, pool: str = "") -> None:
         """Make a group, unless there is one of this name."""
         if name not in self.groups:
             self.group_counter += 1
-            self.groups[name] = Group(f"pg{self.group_counter}", [""] * bundles)
+            self.groups[name] = Group(f"pg{self.group_counter}", [""] * bundles, pool=pool)
 
     def kill(self, which: int, now: float, detected_after: float) -> None:
         """A node that runs dies now; Ray says so later."""
@@ -173,7 +195,7 @@ class Machines:
         return tuple(
             NodeSeen(
                 f"i-{node.id}",
-                "gpu",
+                f"gpu-{node.pool}" if node.pool else "gpu",
                 NodeState.LAUNCHING
                 if now < node.joins_at
                 else NodeState.DEAD

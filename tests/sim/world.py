@@ -180,9 +180,9 @@ class World:
         """What the edge does with an action. Doing it twice does no harm."""
         match action:
             case RequestResources(bundles):
-                self.machines.requested = sum(bundle.count for bundle in bundles)
-            case CreatePlacementGroup(name, bundles):
-                self.machines.create(name, len(bundles))
+                self.machines.requests = {bundle.labels.get("pool", ""): bundle.count for bundle in bundles}
+            case CreatePlacementGroup(name, bundles, labels):
+                self.machines.create(name, len(bundles), dict(labels).get("pool", ""))
             case RemovePlacementGroup(name):
                 self.machines.groups.pop(name, None)
                 for engine in self.engines.values():
