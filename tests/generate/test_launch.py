@@ -18,6 +18,8 @@ from ray.autoscaler.tags import TAG_RAY_LAUNCH_CONFIG, TAG_RAY_NODE_KIND, TAG_RA
 
 from elastic_deploy.cluster.aws.instances import known_instance
 from elastic_deploy.cluster.config import load_cluster
+from elastic_deploy.planning.pools import pools_of
+from elastic_deploy.planning.settings import Settings
 
 from .conftest import REGION, Generate, MotoAccount
 
@@ -87,7 +89,12 @@ def test_ray_launches_what_is_written(
     loaded = load_cluster(path)
     assert loaded.raw == yaml.safe_load(path.read_text())
     assert loaded.name == "it"
-    assert loaded.settings == type(loaded.settings)()
+    workers = [each for each in loaded.capacity.node_types if not each.is_head]
+    best_first = sorted(workers, key=lambda each: -each.priority)
+    pools = tuple(dict(each.labels)["pool"] for each in best_first) if len(workers) > 1 else None
+    assert loaded.settings == Settings(pools=pools)
+    if pools is not None:
+        assert len(pools_of(loaded.capacity, pools)) == len(workers)
 
     groups_before = account.ec2.describe_security_groups()["SecurityGroups"]
     config = as_ray_up_would(loaded.raw)

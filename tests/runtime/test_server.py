@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import stat
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from elastic_deploy.cluster.wish import wish
 from elastic_deploy.model.errors import ExitCode, UsageError
 from elastic_deploy.model.front_door import CertificatePair, FrontDoorBounds, FrontDoorOptions, FrontDoorWish
+from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
 from elastic_deploy.runtime.payload import wish_of
@@ -32,6 +33,13 @@ SPEC = DeploymentSpec(
     canary=Canary(1.0, 2.0, 5),
     max_engine_failures=9,
     on_failure=OnFailure.KEEP,
+    drain_timeout=7.0,
+    surge=True,
+    pools=(Pool("a", ("gpu-a",), 4), Pool("b", ("gpu-b", "gpu-c"))),
+    pool_timeout=60.0,
+    partial_timeout=5.0,
+    partial_budget=2.5,
+    prices=(("gpu-a", 1.5),),
 )
 PAIR = CertificatePair("-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----")
 DOOR = FrontDoorWish(
@@ -44,6 +52,11 @@ DOOR = FrontDoorWish(
 def test_what_the_command_line_sends_is_what_the_supervisor_reads() -> None:
     for door in (DOOR, FrontDoorWish(8123)):
         assert wish_of(json.loads(json.dumps(wish(SPEC, door)))) == (SPEC, door)
+
+
+def test_all_that_a_user_decides_is_sent() -> None:
+    sent = set(wish(SPEC, DOOR)["deployment"]) - {field.name for field in fields(Shape)} | {"shape"}
+    assert sent == {field.name for field in fields(DeploymentSpec)} - {"revision", "wanted", "former", "restoring"}
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def document(choice: Choice, release: Release, files: LocalFiles) -> dict[str, A
             "A node with nothing on it, and not asked for, is terminated after this. Nodes of a deployment are asked"
             " for as long as it runs.",
         ),
+        **_metadata(choice),
         "provider": _provider(choice),
         "auth": _auth(choice),
         "available_node_types": Note(
@@ -63,6 +64,17 @@ def document(choice: Choice, release: Release, files: LocalFiles) -> dict[str, A
         "head_start_ray_commands": head_start_commands(),
         "worker_start_ray_commands": worker_start_commands(efa=order.efa),
     }
+
+
+def _metadata(choice: Choice) -> dict[str, Any]:
+    if len(choice.pools) == 1:
+        return {}
+    pools = Note(
+        [pool.name for pool in choice.pools],
+        "Where a replica may live, the best first: all of its nodes in one pool. One in which EC2 has no capacity, or"
+        " only for a part of the nodes, is left for the next, and asked again later. `ray up` reads nothing of this.",
+    )
+    return {"metadata": {"elastic_deploy": {"pools": pools}}}
 
 
 def _provider(choice: Choice) -> Note:

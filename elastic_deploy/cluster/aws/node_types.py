@@ -124,8 +124,8 @@ def _about(choice: Choice, pool: Pool, *, first: bool) -> str:
     if len(choice.pools) > 1:
         text += (
             " One type for each pool, in the order of preference: a replica's nodes should stand in one zone, since"
-            " traffic between zones is slow and billed. Ray by itself takes the highest priority and never moves to"
-            " the next type when EC2 has no capacity; the labels are there to choose a pool by."
+            " traffic between zones is slow and billed. `elastic-deploy up` chooses a pool by its label. `ray up` alone"
+            " takes the highest priority, and never moves to the next type when EC2 has no capacity."
         )
     elif len(pool.zones) > 1:
         text += " EC2 having no capacity in one zone, Ray tries the next, so that a replica may be spread over zones."
