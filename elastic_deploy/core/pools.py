@@ -16,7 +16,7 @@ from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory, Rest
 from elastic_deploy.model.pool import Pool
-from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, LaunchOutcome
+from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, LaunchOutcome, NodeState
 from elastic_deploy.model.spec import DeploymentSpec
 
 FIRST_REST = 60.0
@@ -24,6 +24,11 @@ FIRST_REST = 60.0
 
 LONGEST_REST = 600.0
 """Seconds at the most: asking where there is nothing costs nothing, and capacity comes back for minutes only."""
+
+
+PART_SEEN = 5.0
+"""Seconds within which a node is seen to be launched that the cloud gave while it refused others: the autoscaler says
+so one turn later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,10 @@ class _Step:
         if mine.gpus or len(self._spec.places) == 1:
             return replica
         refused = self._refusal(pool, replica.pool_since or self._now)
-        if refused is not None:
+        seen_by = (replica.pool_since or self._now) + PART_SEEN
+        if refused is not None and self._now < seen_by:
+            self._wakes.append(seen_by)
+        elif refused is not None and not self._is_launching(pool):
             words = ": ".join(part for part in (refused.code, refused.message.rstrip(".")) if part)
             return self._leave(replica, pool, f"the cloud refused it with {words}", f"launch:{refused.node_type}")
         limit = self._spec.pool_timeout
@@ -160,6 +168,11 @@ class _Step:
             if failure.outcome is LaunchOutcome.REFUSED and pool.has(failure.node_type) and failure.at > since
         ]
         return max(found, key=lambda failure: failure.at, default=None)
+
+    def _is_launching(self, pool: Pool) -> bool:
+        """Whether the cloud has given nodes of a pool that have not joined yet: it refused a part only."""
+        nodes = self._index.snapshot.nodes.value or ()
+        return any(node.state is NodeState.LAUNCHING and pool.has(node.type) for node in nodes)
 
     def _release(self, replica: ReplicaMemory, pool: Pool, there: Gathered, cost: float) -> None:
         """Let go of nodes that serve nothing at once, rather than when they have been idle long enough."""

@@ -86,6 +86,20 @@ CASES = {
     ),
     "it stays where it waits": (POOLS, [waiting("b")], seen(), (), ["b"]),
     "a refusal moves it": (POOLS, [waiting()], seen(launch_failures=(refusal(),)), (), [None]),
+    "not at once, since a part may have come": (
+        POOLS,
+        [waiting(since=NOW - 4)],
+        seen(launch_failures=(refusal(),)),
+        (),
+        ["a"],
+    ),
+    "nor while a part of it is being launched": (
+        POOLS,
+        [waiting()],
+        seen(node("x", "a", state=NodeState.LAUNCHING), launch_failures=(refusal(),)),
+        (),
+        ["a"],
+    ),
     "one of another pool does not": (POOLS, [waiting()], seen(launch_failures=(refusal("b"),)), (), ["a"]),
     "one from before its wait does not": (
         POOLS,
@@ -260,6 +274,7 @@ def test_a_node_that_holds_anothers_gpus_is_not_let_go() -> None:
 WAKES = {
     "when half of it was there long enough": (POOLS, waiting(), HALF, NOW + 60),
     "when it cost enough": (replace(POOLS, partial_timeout=None, partial_budget=1.0), waiting(), HALF, NOW + 100),
+    "when a part would have been seen": (POOLS, waiting(since=NOW - 2), seen(launch_failures=(refusal(),)), NOW + 3),
     "when nothing came for too long": (POOLS, waiting(since=NOW - 10), seen(), NOW + 90),
 }
 

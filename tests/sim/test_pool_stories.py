@@ -52,7 +52,7 @@ def test_a_pool_that_refuses_is_left_for_the_next() -> None:
 
 def test_half_a_gang_is_released_and_the_next_pool_tried() -> None:
     play = played(POOLED, stock={"a": 1})
-    play.run(20 + 15)
+    play.run(20 + 20)
     assert play.phase("chat") is Phase.READY, play.story(["not ready"])
     assert living(play) == {"r0": "b"}
     lone = [node for node in play.world.machines.nodes.values() if node.pool == "a"]
