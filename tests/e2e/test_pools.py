@@ -41,7 +41,7 @@ def told(user: User, kind: str) -> list[dict[str, Any]]:
 
 def pools_of_nodes(user: User) -> list[str]:
     """The node types of the workers that live."""
-    return sorted(node.node_type for node in live_nodes_of(user) if not node.is_head)
+    return sorted(node.type for node in live_nodes_of(user) if not node.is_head)
 
 
 def test_half_a_gang_is_released_and_the_next_pool_serves(user: User) -> None:
