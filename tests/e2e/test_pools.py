@@ -79,8 +79,15 @@ def test_a_pool_that_refuses_the_replacement_is_moved_out_of(user: User) -> None
 def test_the_words_of_a_wait_name_the_pools(user: User) -> None:
     script(user, {"refuse": {"count": 1000, **REFUSAL}})
     kill(user.raylet_of_a_worker())
-    user.until("both pools rest", lambda: "asks for nothing now" in user.deployment()["reason"], limit=120)
-    reason = user.deployment()["reason"]
+    seen: list[dict[str, Any]] = []
+
+    def both_rest() -> bool:
+        seen[:] = [user.status()]
+        return "asks for nothing now" in seen[0]["deployments"][0]["reason"]
+
+    user.until("both pools rest", both_rest, limit=120)
+    (document,) = seen
+    reason = document["deployments"][0]["reason"]
     assert "Pool a rests until" in reason
     assert REFUSAL["code"] in reason
-    assert user.status()["request"]["bundles"] == []
+    assert document["request"]["bundles"] == []
