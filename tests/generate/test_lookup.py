@@ -3,6 +3,8 @@
 import io
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -44,6 +46,35 @@ def test_an_account_with_everything_leaves_no_question(generate: Generate, accou
         assert node_type["node_config"]["ImageId"] == GPU_IMAGE
     assert "create-security-group" not in written.out
     assert "create-role" not in written.out
+
+
+class Page(BaseHTTPRequestHandler):
+    """A proxy that shows everybody its own page."""
+
+    def do_POST(self) -> None:
+        """Answer whatever was asked."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        page = b"<html><body><p>Please sign in.</body></html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_page_in_place_of_an_answer_leaves_questions(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
+        written = generate("aws", "--cluster-name", "it", "--region", REGION, "--gpu", "L4", "--zones", "a")
+        server.shutdown()
+    assert written.code == 0
+    assert "What answered when AWS was asked who you are is not AWS" in written.err
+    assert yaml.safe_load(written.out)["cluster_name"] == "it"
 
 
 def test_an_account_with_nothing_is_told_what_to_make(generate: Generate, account: MotoAccount) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from elastic_deploy.cluster.aws.account import Account, Subnet
 from elastic_deploy.cluster.aws.choose import wanted_instance
@@ -90,6 +91,8 @@ class _Asker:
             self._unanswered.append(f"AWS did not say {what}: {error.response['Error']['Code']}.")
         except BotoCoreError as error:
             self._unanswered.append(f"AWS could not be asked {what}: {' '.join(str(error).split())}.")
+        except ResponseParserError:  # a proxy's page, or another service behind AWS_ENDPOINT_URL
+            self._unanswered.append(f"What answered when AWS was asked {what} is not AWS: no reply in AWS's form came.")
         return None
 
     def _instance(self) -> Instance:

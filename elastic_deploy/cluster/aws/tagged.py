@@ -24,12 +24,13 @@ def look(config: ClusterConfig, ec2: Any = None) -> Remains:
     Raises RefusedError where EC2 does not list the instances; what it does not say of the rest is in `unasked`.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     asked = ec2 or client(config, "ec2")
     name, region = config.name, region_of(config)
     try:
         instances = tuple(_instances(asked, name))
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
         raise RefusedError(f"EC2 in {region} does not say which instances {name} has: {words(error)}") from error
     things: list[Thing] = []
     unasked: list[str] = []
@@ -38,7 +39,7 @@ def look(config: ClusterConfig, ec2: Any = None) -> Remains:
             continue
         try:
             things += question(asked, name)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             unasked.append(f"EC2 in {region} does not say which {kind}s {name} has: {words(error)}")
     return Remains(instances, tuple(things), tuple(unasked))
 
