@@ -9,6 +9,7 @@ import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 from moto import mock_aws
 
@@ -192,8 +193,11 @@ def test_a_question_without_an_answer_is_no_proof(
     assert state(ec2, instance) == "terminated"
 
 
+@pytest.mark.parametrize(
+    "trouble", [EndpointConnectionError(endpoint_url="https://ec2"), ResponseParserError("invalid XML received")]
+)
 def test_a_line_that_breaks_meanwhile_is_waited_for(
-    ec2: Any, config: ClusterConfig, monkeypatch: pytest.MonkeyPatch
+    ec2: Any, config: ClusterConfig, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     instance, looks = head(ec2), 0
     ask = tagged._instances
@@ -202,7 +206,7 @@ def test_a_line_that_breaks_meanwhile_is_waited_for(
         nonlocal looks
         looks += 1
         if looks in (2, 3):
-            raise EndpointConnectionError(endpoint_url="https://ec2")
+            raise trouble
         return ask(client, name)
 
     monkeypatch.setattr(tagged, "_instances", unreachable_at_times)

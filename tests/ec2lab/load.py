@@ -20,8 +20,9 @@ def main() -> None:
     base, key_file, over = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     endpoint = Endpoint(base, "tiny", key_file.read_text().strip())
     until = time.monotonic() + LIMIT
-    # Two clients with a pause: an engine that starts beside them has two cores in all.
-    with Streams(endpoint, 2, tokens=96, pause_s=0.5) as streams:
+    # Two clients with long pauses: the CPU engine spins on every core as long as it generates, and a node and an
+    # engine that start beside it have two cores in all.
+    with Streams(endpoint, 2, tokens=48, pause_s=4.0) as streams:
         while not over.exists() and time.monotonic() < until:
             time.sleep(0.2)
         for each in streams.finish():

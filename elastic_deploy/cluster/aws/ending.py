@@ -23,7 +23,7 @@ from elastic_deploy.cluster.aws.remains import (
     left_in_words,
     things_in_words,
 )
-from elastic_deploy.cluster.aws.session import TRANSIENT, client, code_of, region_of, words
+from elastic_deploy.cluster.aws.session import TRANSIENT, client, code_of, region_of, unreached, words
 from elastic_deploy.cluster.aws.tagged import look
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.model.duration import format_duration
@@ -158,26 +158,26 @@ def _end(ec2: Any, found: Remains, refused: Mapping[str, str]) -> dict[str, str]
 
 def _terminate(ec2: Any, ids: list[str]) -> dict[str, str]:
     """All in one call. Where EC2 refuses one, it may refuse all with it: then each by itself."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     if not ids:
         return {}
     try:
         ec2.terminate_instances(InstanceIds=ids)
-    except (ClientError, BotoCoreError):
+    except (ClientError, *unreached()):
         return {name: _refusal(ec2.terminate_instances, InstanceIds=[name]) for name in ids}
     return {}
 
 
 def _refusal(call: Callable[..., object], **arguments: object) -> str:
     """EC2's words; empty where it agreed, where it may agree in a moment, and where it has no such thing any more."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         call(**arguments)
     except ClientError as error:
         code = code_of(error)
         return "" if code in TRANSIENT or code.endswith((".NotFound", ".Unknown")) else words(error).rstrip(".")
-    except BotoCoreError:
+    except unreached():
         return ""  # EC2 was not reached: the next look says so, or the next try succeeds
     return ""

@@ -36,6 +36,14 @@ def client(config: ClusterConfig, service: str) -> Any:
         raise RefusedError(f"AWS cannot be asked about {config.name}: {words(error)}") from error
 
 
+def unreached() -> tuple[type[Exception], ...]:
+    """What is raised where AWS was not reached, or what answered is not AWS: a proxy's page, a broken reply."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.parsers import ResponseParserError
+
+    return BotoCoreError, ResponseParserError
+
+
 def code_of(error: Exception) -> str:
     """AWS's code for a refusal, empty where AWS was not even reached."""
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))

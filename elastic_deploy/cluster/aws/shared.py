@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from elastic_deploy.cluster.aws.policy import role_name
-from elastic_deploy.cluster.aws.session import client, code_of, region_of, words
+from elastic_deploy.cluster.aws.session import client, code_of, region_of, unreached, words
 from elastic_deploy.cluster.aws.steps import group_name, placeholder_group
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.model.errors import RefusedError
@@ -30,13 +30,13 @@ def remove_shared(config: ClusterConfig, say: Callable[[str], None]) -> None:
 
     Raises RefusedError (exit 7) with everything that AWS refused to remove, after the rest has been.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     ec2, refusals, groups = client(config, "ec2"), [], []
     names = [group_name(config.name), f"{RAY}-{config.name}"]
     try:
         groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": names}])["SecurityGroups"]
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, *unreached()) as error:
         refusals.append(f"Security groups {' and '.join(names)}: {_mended(error)}")
     refusals += [*_remove_groups(ec2, groups, region_of(config), say), *_remove_role(config, say)]
     for kept in kept_in_words(config.raw, {each["GroupId"] for each in groups}):
@@ -122,13 +122,13 @@ def _delete_role(iam: Any, name: str) -> None:
 
 def _removed(name: str, say: Callable[[str], None], remove: Callable[[Any, str], None], asked: Any, which: str) -> str:
     """Remove it and say so; nothing where there is none. Otherwise AWS's words, with the mend."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         remove(asked, which)
     except ClientError as error:
         return "" if code_of(error) in _GONE else _mended(error)
-    except BotoCoreError as error:
+    except unreached() as error:
         return words(error)
     say(f"{name} is removed.")
     return ""

@@ -10,7 +10,7 @@ from typing import Any
 from elastic_deploy.cluster.aws.node_types import CLUSTER_TAG
 from elastic_deploy.cluster.aws.policy import CLUSTER_TAG as RAY_TAG
 from elastic_deploy.cluster.aws.remains import Instance, Kind, Remains, Thing
-from elastic_deploy.cluster.aws.session import client, region_of, words
+from elastic_deploy.cluster.aws.session import client, region_of, unreached, words
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.model.errors import RefusedError
 
@@ -23,14 +23,13 @@ def look(config: ClusterConfig, ec2: Any = None) -> Remains:
 
     Raises RefusedError where EC2 does not list the instances; what it does not say of the rest is in `unasked`.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
+    from botocore.exceptions import ClientError
 
     asked = ec2 or client(config, "ec2")
     name, region = config.name, region_of(config)
     try:
         instances = tuple(_instances(asked, name))
-    except (ClientError, BotoCoreError, ResponseParserError) as error:
+    except (ClientError, *unreached()) as error:
         raise RefusedError(f"EC2 in {region} does not say which instances {name} has: {words(error)}") from error
     things: list[Thing] = []
     unasked: list[str] = []
@@ -39,7 +38,7 @@ def look(config: ClusterConfig, ec2: Any = None) -> Remains:
             continue
         try:
             things += question(asked, name)
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
+        except (ClientError, *unreached()) as error:
             unasked.append(f"EC2 in {region} does not say which {kind}s {name} has: {words(error)}")
     return Remains(instances, tuple(things), tuple(unasked))
 
