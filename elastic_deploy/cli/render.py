@@ -23,6 +23,7 @@ def status_page(document: dict[str, Any], now: float) -> Page:
             )
         ),
         nodes_table(cluster["nodes"], now),
+        steps_table(document.get("ledger", []), now),
     ]
     for deployment in document["deployments"]:
         page += deployment_page(deployment, now)
@@ -94,6 +95,41 @@ def nodes_table(nodes: list[dict[str, Any]], now: float) -> Table:
             for node in nodes
         ),
     )
+
+
+_AT_REST = ("placed", "ready")
+
+
+def steps_table(ledger: list[dict[str, Any]], now: float) -> Table:
+    """The nodes and replicas that are on their way: in which step, for how long, and how long it took before."""
+    return Table(
+        ("ON ITS WAY", "STEP", "SINCE", "EXPECTED"),
+        tuple(
+            (
+                entry["id"] or entry["node_type"],
+                _step(entry),
+                format_duration(max(0.0, round(now - entry["since"]))),
+                expected_words(entry["expected"]),
+            )
+            for entry in ledger
+            if entry["step"] not in _AT_REST
+        ),
+    )
+
+
+def _step(entry: dict[str, Any]) -> str:
+    refused = entry["refused"]
+    if not refused or entry["step"] not in ("asked", "refused"):
+        return str(entry["step"])
+    return f"{entry['step']} ({refused['code'] or 'refused'}, {refused['times']}x)"
+
+
+def expected_words(expected: dict[str, Any] | None) -> str:
+    """What the cluster's journal lets one expect of a step."""
+    if expected is None:
+        return "unknown"
+    middle, worst = format_duration(expected["median"]), format_duration(expected["worst"])
+    return middle if expected["times"] == 1 else f"{middle}, at worst {worst}"
 
 
 def count(number: int, word: str) -> str:

@@ -45,4 +45,5 @@ def absent(config: ClusterConfig) -> dict[str, Any]:
         "cluster": {"name": config.name, "provider": config.provider_kind, "head_address": "", "nodes": []},
         "request": {"bundles": [], "sent_at": None},
         "deployments": [],
+        "ledger": [],
     }

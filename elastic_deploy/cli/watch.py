@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from elastic_deploy.cli.page import drawn
-from elastic_deploy.cli.render import deployment_page, event_line, nodes_table
+from elastic_deploy.cli.render import deployment_page, event_line, nodes_table, steps_table
 from elastic_deploy.cli.terminal import note, print_json, say
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class LiveWatch:
         self._live = live
         self._events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
         self._nodes: list[dict[str, Any]] = []
+        self._ledger: list[dict[str, Any]] = []
         self._deployment: dict[str, Any] | None = None
         self._trouble = ""
 
@@ -78,6 +79,7 @@ class LiveWatch:
     def status(self, document: dict[str, Any], deployment: dict[str, Any]) -> None:
         """The table."""
         self._nodes, self._deployment, self._trouble = document["cluster"]["nodes"], deployment, ""
+        self._ledger = document.get("ledger", [])
         self._draw()
 
     def trouble(self, sentence: str) -> None:
@@ -91,7 +93,7 @@ class LiveWatch:
 
         now = time.time()
         described = deployment_page(self._deployment, now) if self._deployment else []
-        page = [*described, nodes_table(self._nodes, now)]
+        page = [*described, nodes_table(self._nodes, now), steps_table(self._ledger, now)]
         tail = [Text(line, style="dim") for line in self._events]
         trouble = [Text(self._trouble, style="red")] if self._trouble else []
         self._live.update(Group(drawn(page), *tail, *trouble))

@@ -3,6 +3,7 @@
 Pure; called by the supervisor before each decision, so that a decision's event can name what led to it.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from elastic_deploy.model.snapshot import (
     NodeNotice,
     NodeSeen,
     NodeState,
+    SetupStep,
     SetupTrouble,
     Snapshot,
 )
@@ -27,13 +29,17 @@ DEAD_NODES_SHOWN = 600.0
 REFUSAL_TOLD_AGAIN = 60.0
 """Seconds between events of one kind of refused launch, which the autoscaler tries again every few seconds."""
 
+WITHDRAWN_AFTER = 60.0
+"""Seconds for which a node on its way may not be seen before nothing more is expected of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A node, and since when it has been in its state."""
+    """A node, and since when it has been in its state. `holds` are the groups of which it has bundles."""
 
     node: NodeSeen
     since: float
+    holds: tuple[GroupName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,8 @@ class Ledger:
     """What was last known of every node and group, of launches and set-ups in trouble, and of the autoscaler's monitor.
 
     `launch_failures` are the latest told of each kind; `refused_at` is when the latest was, told or not. `notices` are
-    the cloud's that were told of; `setup_troubles` are those told, as long as the snapshot has them.
+    the cloud's that were told of; `setup_troubles` are those told, as long as the snapshot has them. `vanished`
+    are nodes on their way that are seen no more, and since when.
     """
 
     nodes: tuple[NodeRecord, ...] = ()
@@ -61,8 +68,10 @@ class Ledger:
     refused_at: float = 0.0
     notices: tuple[NodeNotice, ...] = ()
     setup_troubles: tuple[SetupTrouble, ...] = ()
+    vanished: tuple[NodeRecord, ...] = ()
 
 
+_COMING = (NodeState.ASKED, NodeState.LAUNCHING)
 _WORDS = {
     NodeState.ASKED: ("node.asked", "was asked of the cloud"),
     NodeState.LAUNCHING: ("node.launching", "is being launched"),
@@ -94,6 +103,91 @@ def _node_event(node: NodeSeen) -> EventDraft | None:
         node=node.id,
         subject=f"node:{node.id}",
         because="request" if node.state in (NodeState.ASKED, NodeState.LAUNCHING) else "",
+        data={"node_type": node.type, "gpus": node.gpus},
+    )
+
+
+_STEP_WORDS = {
+    SetupStep.SSH: "runs, and its SSH is awaited",
+    SetupStep.FILES: "answers SSH, and gets its files",
+    SetupStep.SETUP: "is being set up",
+}
+
+
+def _step_event(node: NodeSeen, before: NodeSeen | None) -> list[EventDraft]:
+    """What is told of a launching node whose set-up has come further."""
+    if node.step is None or node.state is not NodeState.LAUNCHING or (before is not None and before.step is node.step):
+        return []
+    message = f"Node {node.id} ({node.type or 'type unknown'}) {_STEP_WORDS[node.step]}."
+    subject = f"node:{node.id}"
+    data = {"node_type": node.type}
+    return [EventDraft(f"node.{node.step}", message, node=node.id, subject=subject, because=subject, data=data)]
+
+
+def _vanished(
+    before: tuple[NodeRecord, ...], gone: Iterable[NodeRecord], come: Iterable[NodeSeen], now: float
+) -> tuple[tuple[NodeRecord, ...], list[EventDraft]]:
+    """The nodes that were on their way and are seen no more, and an event for each that nothing has come of.
+
+    What the autoscaler asks for has no id of the cloud's yet: one that has vanished while another of its type has come
+    is that one. And between the cloud's giving a node and its joining it may not be seen for a while.
+    """
+    missing = [*before, *(replace(r, since=now) for r in gone if r.node.state in _COMING)]
+    for node in come:
+        same = next((r for r in missing if r.node.id == node.id), None)
+        if same is None and node.state is not NodeState.ASKED:
+            same = next((r for r in missing if r.node.type == node.type), None)
+        if same is not None:
+            missing.remove(same)
+    late = [record.node for record in missing if now - record.since >= WITHDRAWN_AFTER]
+    events = [
+        EventDraft(
+            "node.withdrawn",
+            f"Node {node.id} ({node.type or 'type unknown'}) is on its way no more.",
+            node=node.id,
+            subject=f"node:{node.id}",
+            because=f"node:{node.id}",
+            data={"node_type": node.type},
+        )
+        for node in late
+    ]
+    return tuple(record for record in missing if now - record.since < WITHDRAWN_AFTER), events
+
+
+def _placed(
+    nodes: tuple[NodeRecord, ...], snapshot: Snapshot
+) -> tuple[tuple[NodeRecord, ...], list[EventDraft]]:
+    """The nodes with the groups of which they hold bundles, and an event for each that has got one."""
+    if snapshot.groups.value is None:
+        return nodes, []
+    held: dict[str, dict[GroupName, int]] = {}
+    for group in snapshot.groups.value:
+        for ray_id in group.bundle_nodes if group.state is not GroupState.REMOVED else ():
+            bundles = held.setdefault(ray_id, {})
+            bundles[group.name] = bundles.get(group.name, 0) + 1
+    records, events = [], []
+    for record in nodes:
+        bundles = held.get(record.node.ray_id, {}) if record.node.ray_id and _is_up(record.node) else {}
+        for name in sorted(bundles.keys() - set(record.holds)):
+            events.append(_placed_event(record.node, name, bundles[name]))
+        holds = tuple(sorted(bundles))
+        records.append(record if holds == record.holds else replace(record, holds=holds))
+    return tuple(records), events
+
+
+def _placed_event(node: NodeSeen, name: GroupName, bundles: int) -> EventDraft:
+    count = f"{bundles} bundle{'s' if bundles != 1 else ''}"
+    message = f"Node {node.id} ({node.type or 'type unknown'}) holds {count} of {name.deployment}/{name.replica}."
+    # A subject of its own: what becomes of the node later comes of other things than of this.
+    return EventDraft(
+        "node.placed",
+        message,
+        name.deployment,
+        name.replica,
+        node=node.id,
+        subject=f"placed:{node.id}",
+        because=f"node:{node.id}",
+        data={"node_type": node.type, "bundles": bundles},
     )
 
 
@@ -112,16 +206,21 @@ def _currency(node: NodeSeen, known: dict[str, str]) -> tuple[int, bool]:
     return _CURRENT[node.state], node.ray_id == known.get(node.id)
 
 
-def _nodes(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[NodeRecord, ...], list[EventDraft]]:
+def _nodes(
+    ledger: Ledger, snapshot: Snapshot
+) -> tuple[tuple[NodeRecord, ...], tuple[NodeRecord, ...], list[EventDraft]]:
     if snapshot.nodes.value is None:
-        return ledger.nodes, []
+        return ledger.nodes, ledger.vanished, []
     old = {record.node.id: record for record in ledger.nodes}
-    records, events = [], []
+    records: list[NodeRecord] = []
+    events: list[EventDraft | None] = []
+    come: list[NodeSeen] = []
     for node in _sightings(ledger, snapshot.nodes.value).values():
         before = old.pop(node.id, None)
         reborn = before is not None and _is_up(before.node) and _is_up(node) and before.node.ray_id != node.ray_id
         if before is not None and before.node.state is node.state and not reborn:
             records.append(before if before.node == node else replace(before, node=node))
+            events += _step_event(node, before.node)
             continue
         if before is None and node.state is NodeState.DEAD:
             continue  # it died before anyone looked: nothing was lost that this journal knew of
@@ -129,6 +228,10 @@ def _nodes(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[NodeRecord, ...], 
         if before is not None and reborn:
             events.append(_node_event(_dead(before.node, "its raylet ended, and another has been started on it")))
         events.append(_node_event(node))
+        events += _step_event(node, None)
+        if before is None:
+            come.append(node)
+    vanished, withdrawn = _vanished(ledger.vanished, old.values(), come, snapshot.at)
     for record in old.values():
         if _is_up(record.node):
             gone = _dead(record.node, "it has left Ray's list of nodes")
@@ -137,7 +240,7 @@ def _nodes(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[NodeRecord, ...], 
         elif record.node.state is NodeState.DEAD:
             records.append(record)
     shown = [r for r in records if r.node.state is not NodeState.DEAD or snapshot.at - r.since < DEAD_NODES_SHOWN]
-    return tuple(shown), [event for event in events if event is not None]
+    return tuple(shown), vanished, [*(event for event in events if event is not None), *withdrawn]
 
 
 def _is_up(node: NodeSeen) -> bool:
@@ -284,16 +387,17 @@ def _monitor(ledger: Ledger, snapshot: Snapshot) -> tuple[bool | None, list[Even
 
 def advance(ledger: Ledger, snapshot: Snapshot) -> tuple[Ledger, tuple[EventDraft, ...]]:
     """The ledger after a snapshot, and what has changed since the one before. What is unknown has not changed."""
-    nodes, node_events = _nodes(ledger, snapshot)
+    nodes, vanished, node_events = _nodes(ledger, snapshot)
+    nodes, placed = _placed(nodes, snapshot)
     groups, group_events = _groups(ledger, snapshot, nodes)
     failures, refused_at, launch_events = _launches(ledger, snapshot)
     setups, setup_events = _setups(ledger, snapshot)
     monitor_alive, monitor_events = _monitor(ledger, snapshot)
-    after = Ledger(nodes, groups, failures, monitor_alive, refused_at, snapshot.notices, setups)
+    after = Ledger(nodes, groups, failures, monitor_alive, refused_at, snapshot.notices, setups, vanished)
     told = _notices(ledger, snapshot.notices, nodes)
     # What becomes of a node after its notice comes of that.
     noticed = {
         f"node:{record.node.id}" for record in nodes for one in snapshot.notices if one.node == record.node.ray_id
     }
     node_events = [replace(e, because=e.subject) if e.subject in noticed else e for e in node_events]
-    return after, (*launch_events, *setup_events, *monitor_events, *told, *node_events, *group_events)
+    return after, (*launch_events, *setup_events, *monitor_events, *told, *node_events, *placed, *group_events)

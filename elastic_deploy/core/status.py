@@ -7,6 +7,7 @@ and `model_source` (where its weights come from), `pools` and `wasted_usd` (what
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.pool_words import pool_documents
 from elastic_deploy.core.roster import asked_bundles, asked_gpus, is_moving, proven
 from elastic_deploy.core.tally import tally
+from elastic_deploy.core.waiting import ledger_document
 from elastic_deploy.model.duration import clock
 from elastic_deploy.model.memory import DeploymentMemory, Failure, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
@@ -59,8 +61,12 @@ def status_document(
     facts: ClusterFacts,
     now: float,
     past: Past | None = None,
+    events: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The document that `elastic-deploy status -o json` prints. Times are seconds since the epoch."""
+    """The document that `elastic-deploy status -o json` prints. Times are seconds since the epoch.
+
+    `events` are the journal's.
+    """
     # Ray's table keeps groups that were removed, beside those of the same name that took their place.
     groups = {group.name: group for group in snapshot.groups.value or () if group.state is not GroupState.REMOVED}
     names = {record.node.ray_id: record.node.id for record in ledger.nodes if record.node.ray_id}
@@ -84,6 +90,7 @@ def status_document(
             "sent_at": memory.request_sent_at or None,
         },
         "deployments": [_deployment(d, remembered.get(d.name), world) for d in spec.deployments],
+        "ledger": ledger_document(events, ledger, memory, snapshot),
     }
 
 

@@ -36,12 +36,20 @@ class NodeState(StrEnum):
     DEAD = "dead"
 
 
+class SetupStep(StrEnum):
+    """How far Ray's updater is with a node that the cloud has given: its own tags, `ray-node-status`, in our words."""
+
+    SSH = "ssh"
+    FILES = "files"
+    SETUP = "setup"
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
     """One node. `id` is the provider's id where it is known, else Ray's; `ray_id` is set once it has joined.
 
     `suspect`: its raylet refuses connections though Ray has not declared it dead yet. `joined_at` is when its raylet
-    was started, 0 where that is not known.
+    was started, 0 where that is not known. `step` is how far the set-up of a launching node is, as far as it is seen.
     """
 
     id: str
@@ -54,6 +62,7 @@ class NodeSeen:
     is_head: bool = False
     suspect: bool = False
     joined_at: float = 0.0
+    step: SetupStep | None = None
 
 
 class NoticeKind(StrEnum):

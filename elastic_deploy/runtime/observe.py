@@ -130,7 +130,7 @@ class Observer:
         id_ = self._setups.cloud_id(node.id)
         trouble = next((trouble for trouble in reversed(troubles) if trouble.node == id_), None)
         detail = setup_said(trouble, at) if trouble else node.detail
-        return replace(node, id=id_, detail=detail)
+        return replace(node, id=id_, detail=detail, step=self._setups.step(id_))
 
     async def _read(self, at: float, look: Callable[[], T]) -> Reading[T]:
         try:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from elastic_deploy.model.snapshot import SetupState, SetupTrouble
+from elastic_deploy.model.snapshot import SetupState, SetupStep, SetupTrouble
 from elastic_deploy.runtime.monitor_log import Line
 
 SSH_PATIENCE = 60.0
@@ -39,6 +39,7 @@ _FAILED = re.compile(r"^Ray installation failed on instance " + _NODE + r": (?P<
 _SSH_WORDS = re.compile(r"^(?:ssh: connect to host |[^\s@]+@)(?P<address>[\w.:-]+?)(?: port \d+)?: (?P<words>.+)$")
 
 _STEPS = {"waiting-for-ssh": "SSH", "syncing-files": "the file mounts", "setting-up": "the set-up"}
+_SEEN = {"waiting-for-ssh": SetupStep.SSH, "syncing-files": SetupStep.FILES, "setting-up": SetupStep.SETUP}
 _NAMES = {
     "Initialization commands": "an initialization command",
     "Setup commands": "a setup command",
@@ -60,6 +61,7 @@ class _Node:
     attempt: int = 0
     since: float = 0.0
     waits: bool = False
+    seen: SetupStep | None = None
 
 
 class SetupLog:
@@ -99,6 +101,11 @@ class SetupLog:
         """The cloud's id of a node that the autoscaler knows by an id of its own; that one where it is not known."""
         return self._ids.get(instance, instance)
 
+    def step(self, id_: str) -> SetupStep | None:
+        """How far the set-up of a node is, by the cloud's id of it; None where nothing was seen of it."""
+        node = self._nodes.get(id_)
+        return node.seen if node else None
+
     def _trouble(self, id_: str, node: _Node, state: SetupState, at: float) -> SetupTrouble:
         address = node.address or (self._only_address() if node.step == "SSH" else "")
         words = node.words or (self._ssh_words.get(address, "") if node.step == "SSH" else "")
@@ -133,6 +140,7 @@ class SetupLog:
     def _reached(self, id_: str, status: str, at: float) -> None:
         node = self._nodes.setdefault(id_, _Node())
         node.waits = status == "waiting-for-ssh"
+        node.seen = _SEEN.get(status, node.seen)
         if node.waits:
             node.attempt, node.since, node.words = node.attempt + 1, at, ""
         node.step = _STEPS.get(status, node.step)

@@ -307,8 +307,10 @@ class Supervisor:
         state = self._state
         endpoint = f"{state.door.scheme}://{self._host}:{state.port}/v1"
         facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, endpoint)
+        events = self._journal.events
+        past = past_of(events)
         return status_document(
-            state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past_of(self._journal.events)
+            state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, events
         )
 
     def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]:
