@@ -3,7 +3,6 @@
 Pure; called by the supervisor before each decision, so that a decision's event can name what led to it.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -154,9 +153,7 @@ def _vanished(
     return tuple(record for record in missing if now - record.since < WITHDRAWN_AFTER), events
 
 
-def _placed(
-    nodes: tuple[NodeRecord, ...], snapshot: Snapshot
-) -> tuple[tuple[NodeRecord, ...], list[EventDraft]]:
+def _placed(nodes: tuple[NodeRecord, ...], snapshot: Snapshot) -> tuple[tuple[NodeRecord, ...], list[EventDraft]]:
     """The nodes with the groups of which they hold bundles, and an event for each that has got one."""
     if snapshot.groups.value is None:
         return nodes, []

@@ -112,9 +112,7 @@ class _Open:
 
     def closed(self) -> Track:
         steps, marks = tuple(self.steps), tuple(self.marks)
-        return Track(
-            self.kind, self.name, self.node_type, steps, marks, tuple(self.replicas), self.refusals, self.over
-        )
+        return Track(self.kind, self.name, self.node_type, steps, marks, tuple(self.replicas), self.refusals, self.over)
 
 
 _NODE_STEPS = {
@@ -234,6 +232,8 @@ class _Fold:
         else:
             # A node that holds bundles of another replica beside has not come further.
             track.enter(step, at)
+            if step != "asked":
+                self.refusals.pop(type_, None)
         return track
 
     def _refusals_of(self, node_type: str, step: str) -> Refusals | None:

@@ -309,9 +309,7 @@ class Supervisor:
         facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, endpoint)
         events = self._journal.events
         past = past_of(events)
-        return status_document(
-            state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, events
-        )
+        return status_document(state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, events)
 
     def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]:
         """The latest engine of each replica chosen, with Ray's id of its node ("" where it has none yet)."""
