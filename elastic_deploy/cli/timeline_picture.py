@@ -13,7 +13,7 @@ from elastic_deploy.core.timeline import Bar, Row, Timeline
 from elastic_deploy.model.duration import format_duration
 
 WIDTH = 1280
-_LEFT, _RIGHT, _TOP, _ROW, _BAR = 250, 24, 84, 28, 16
+_LEFT, _RIGHT, _TOP, _ROW, _BAR = 250, 24, 92, 28, 16
 _TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800)
 _MOST_TICKS = 10
 _CHARACTER = 6.2
@@ -25,7 +25,7 @@ STEPS = {
     "ssh": ("#c98a3c", "SSH awaited"),
     "files": ("#b5793f", "files copied"),
     "setup": ("#a5693f", "being set up"),
-    "joined": ("#6f9ed8", "joined, not placed"),
+    "joined": ("#6f9ed8", "joined"),
     "placed": ("#3f74bf", "holds bundles"),
     "gathering": ("#d9a441", "waits for its GPUs"),
     "clearing": ("#a78bca", "old engine cleared"),
@@ -50,14 +50,36 @@ _MARKS = {
 }
 _OTHER_MARK = ("warning", "refused, or warned of")
 
-_STYLE = """
-svg{font:11px ui-sans-serif,system-ui,sans-serif;--ground:#fff;--text:#1f2328;--dim:#59636e;--line:#d1d9e0}
-@media (prefers-color-scheme:dark){svg{--ground:#151b23;--text:#e6edf3;--dim:#9198a1;--line:#3d444d}}
-.ground{fill:var(--ground)}.text{fill:var(--text)}.dim{fill:var(--dim)}.line{stroke:var(--line);stroke-width:1}
-.title{font-size:16px;font-weight:600}.name{fill:#fff}.good{fill:#2da44e}.bad{fill:#d1242f}.warning{fill:#e3912b}
-.plain{fill:#7d8590}.mark{stroke:var(--ground);stroke-width:1}
-"""
+_INKS = {
+    "ground": ("fill", "#ffffff", "#151b23"),
+    "text": ("fill", "#1f2328", "#e6edf3"),
+    "dim": ("fill", "#59636e", "#9198a1"),
+    "line": ("stroke", "#d1d9e0", "#3d444d"),
+    "good": ("fill", "#2da44e", "#3fb950"),
+    "bad": ("fill", "#d1242f", "#f85149"),
+    "warning": ("fill", "#e3912b", "#e3b341"),
+    "plain": ("fill", "#7d8590", "#9198a1"),
+}
+"""What each class is drawn with on a light ground, and on a dark one. The light ones are attributes as well, for
+programs that draw SVG without style sheets."""
+
+_STYLE = "@media (prefers-color-scheme:dark){{{}}}".format(
+    "".join(f".{name}{{{what}:{dark}}}" for name, (what, _, dark) in _INKS.items())
+)
+_FONT = "ui-sans-serif,system-ui,sans-serif"
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _ink(name: str) -> str:
+    """The attributes of a class."""
+    what, light, _ = _INKS[name]
+    return f'class="{name}" {what}="{light}"'
+
+
+def _on(colour: str) -> str:
+    """The colour of words on a bar."""
+    red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
+    return "#1f2328" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
 def _text(words: str) -> str:
@@ -100,11 +122,11 @@ def svg(timeline: Timeline, title: str) -> str:
     head = f"from {_stamp(timeline.start)} to {_stamp(timeline.end)}, {took}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
-        f' role="img" data-from="{timeline.start!r}" data-to="{timeline.end!r}">',
+        f' font-family="{_FONT}" font-size="11" role="img" data-from="{timeline.start!r}" data-to="{timeline.end!r}">',
         f"<title>{_text(title)}</title><style>{_STYLE}</style>",
-        f'<rect class="ground" width="{WIDTH}" height="{height}"/>',
-        f'<text class="text title" x="16" y="28">{_text(title)}</text>',
-        f'<text class="dim" x="16" y="46">{_text(head)}</text>',
+        f'<rect {_ink("ground")} width="{WIDTH}" height="{height}"/>',
+        f'<text {_ink("text")} font-size="16" font-weight="600" x="16" y="28">{_text(title)}</text>',
+        f'<text {_ink("dim")} x="16" y="46">{_text(head)}</text>',
         *legend,
         *_axis(scale, top, height),
     ]
@@ -133,8 +155,8 @@ def _axis(scale: _Scale, top: int, height: int) -> list[str]:
     for at in scale.ticks():
         x = scale.x(at)
         label = datetime.fromtimestamp(at, UTC).strftime(short)
-        parts.append(f'<line class="line" x1="{x}" x2="{x}" y1="{top - 6}" y2="{height - 10}"/>')
-        parts.append(f'<text class="dim" x="{x}" y="{top - 10}" text-anchor="middle">{label}</text>')
+        parts.append(f'<line {_ink("line")} x1="{x}" x2="{x}" y1="{top - 6}" y2="{height - 10}"/>')
+        parts.append(f'<text {_ink("dim")} x="{x}" y="{top - 10}" text-anchor="middle">{label}</text>')
     return parts
 
 
@@ -142,7 +164,7 @@ def _legend(steps: list[str], timeline: Timeline) -> tuple[list[str], int]:
     """The legend's parts, and how many lines more than one it takes."""
     entries = [(f'fill="{STEPS[name][0]}"', STEPS[name][1]) for name in steps]
     kinds = {_MARKS.get(mark.kind, _OTHER_MARK) for row in timeline.rows for mark in row.marks}
-    entries += [(f'class="{css}"', words) for css, words in sorted(kinds)]
+    entries += [(_ink(css), words) for css, words in sorted(kinds)]
     parts, x, line = [], 16.0, 0
     for place, (look, words) in enumerate(entries):
         width = 22 + len(words) * _CHARACTER + 12
@@ -153,7 +175,7 @@ def _legend(steps: list[str], timeline: Timeline) -> tuple[list[str], int]:
             parts.append(f'<rect {look} x="{x:g}" y="{y}" width="14" height="10" rx="2"/>')
         else:
             parts.append(f'<path {look} d="{_diamond(x + 7, y + 5)}"/>')
-        parts.append(f'<text class="text" x="{x + 20:g}" y="{y + 9}">{_text(words)}</text>')
+        parts.append(f'<text {_ink("text")} x="{x + 20:g}" y="{y + 9}">{_text(words)}</text>')
         x += width
     return parts, line
 
@@ -165,9 +187,9 @@ def _row(row: Row, scale: _Scale, y: int) -> list[str]:
     return [
         f'<g data-row="{_text(row.label)}" data-kind="{_text(row.kind)}">',
         f"<title>{_text(f'{row.label} {row.detail}'.strip())}</title>",
-        f'<line class="line" x1="16" x2="{WIDTH - _RIGHT}" y1="{y + _ROW}" y2="{y + _ROW}"/>',
-        f'<text class="text" x="16" y="{middle + 4}">{_text(name)}'
-        f'<tspan class="dim" dx="6">{_text(detail)}</tspan></text>',
+        f'<line {_ink("line")} x1="16" x2="{WIDTH - _RIGHT}" y1="{y + _ROW}" y2="{y + _ROW}"/>',
+        f'<text {_ink("text")} x="16" y="{middle + 4}">{_text(name)}'
+        f'<tspan {_ink("dim")} dx="6">{_text(detail)}</tspan></text>',
         *(_bar(bar, scale, middle) for bar in row.bars),
         *(_mark(mark, scale, middle) for mark in row.marks),
         "</g>",
@@ -180,8 +202,8 @@ def _bar(bar: Bar, scale: _Scale, middle: int) -> str:
     width = max(1.5, round(scale.x(bar.end) - x, 2))
     took = format_duration(bar.end - bar.start)
     so_far = " so far" if bar.open_ended else ""
-    inside = next((w for w in (f"{words} {took}", words, bar.step) if len(w) * _CHARACTER + 8 <= width), "")
-    label = f'<text class="name" x="{x + 4:g}" y="{middle + 4}">{_text(inside)}</text>' if inside else ""
+    inside = next((w for w in (f"{words} {took}", words, bar.step) if len(w) * _CHARACTER + 12 <= width), "")
+    label = f'<text fill="{_on(colour)}" x="{x + 8:g}" y="{middle + 4}">{_text(inside)}</text>' if inside else ""
     return (
         f'<g data-step="{_text(bar.step)}" data-from="{bar.start!r}" data-to="{bar.end!r}">'
         f"<title>{_text(f'{words}: {took}{so_far}, from {_stamp(bar.start)}')}</title>"
@@ -194,7 +216,7 @@ def _mark(mark: Mark, scale: _Scale, middle: int) -> str:
     css, _ = _MARKS.get(mark.kind, _OTHER_MARK)
     return (
         f'<g data-mark="{_text(mark.kind)}" data-at="{mark.at!r}"><title>{_text(f"{_stamp(mark.at)} {mark.message}")}'
-        f'</title><path class="mark {css}" d="{_diamond(scale.x(mark.at), middle)}"/></g>'
+        f'</title><path {_ink(css)} stroke="#ffffff" d="{_diamond(scale.x(mark.at), middle)}"/></g>'
     )
 
 

@@ -72,7 +72,7 @@ def timeline_of(
 
 def _cloud(events: Iterable[Mapping[str, Any]]) -> Row:
     marks = [Mark(float(e["time"]), e["kind"], str(e["message"])) for e in events if e["kind"] in _CLOUD]
-    return Row("cloud", "cloud", "what was asked of it, and what it refused", (), tuple(marks))
+    return Row("cloud", "cloud", "asked, and refused", (), tuple(marks))
 
 
 def _row(track: Track, end: float, *, running: bool) -> Row:
