@@ -30,8 +30,6 @@ STEPS = {
     "gathering": ("#d9a441", "waits for its GPUs"),
     "clearing": ("#a78bca", "old engine cleared"),
     "starting": ("#8f7fd0", "engine starts"),
-    "loading": ("#7a68c4", "weights loaded"),
-    "warming": ("#6a56b8", "engine warms up"),
     "ready": ("#3f9c5c", "ready"),
     "adopted": ("#8a9a8e", "found running"),
     "draining": ("#8b98a5", "drained"),

@@ -25,8 +25,6 @@ _DOING = {
     "gathering": "its GPUs are waited for together",
     "clearing": "what is left of its last engine is ended",
     "starting": "its engine starts",
-    "loading": "its engine loads the weights",
-    "warming": "its engine has the weights, and warms up",
     "adopted": "its engine was found running, and its first generation is awaited",
     "pausing": "its engine failed, and the next start is put off",
     "draining": "it finishes what it was asked",
@@ -162,7 +160,7 @@ def _next(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], no
     soon = f", at about {clock(at)} if it takes as long as before" if at is not None and at != deadline else ""
     if steps & set(_ON_THE_WAY):
         sentences.append(f"Next, the nodes on their way join{soon}; when all of a replica's are there, Ray places it.")
-    elif steps & {"starting", "loading", "warming", "adopted"}:
+    elif steps & {"starting", "adopted"}:
         sentences.append(f"Next, the engine generates, and requests go to it{soon}.")
     elif "pausing" in steps:
         sentences.append("Next, another engine is started when its pause is over.")
@@ -180,7 +178,7 @@ def _next(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], no
 def _next_at(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], now: float) -> float | None:
     """When the step that ends last is expected to be over, by its median; else the deadline."""
     deadline: float | None = deployment.get("deadline")
-    under_way = [e for e in ledger if e["step"] in (*_ON_THE_WAY, "starting", "loading", "warming") and e["expected"]]
+    under_way = [e for e in ledger if e["step"] in (*_ON_THE_WAY, "starting") and e["expected"]]
     expected = [e["since"] + e["expected"]["median"] for e in under_way]
     coming = [at for at in expected if at > now]
     if deployment["phase"] not in _WAITING:

@@ -134,8 +134,6 @@ _REPLICA_STEPS = {
     "gang.broken": "gathering",
     "group.ready": "clearing",
     "engine.starting": "starting",
-    "engine.weights": "loading",
-    "engine.loaded": "warming",
     "engine.adopted": "adopted",
     "engine.ready": "ready",
     "engine.draining": "draining",
@@ -144,7 +142,7 @@ _REPLICA_STEPS = {
 }
 _ORDERS = (
     ("asked", "launching", "ssh", "files", "setup", "joined", "placed"),
-    ("pausing", "gathering", "clearing", "starting", "loading", "warming", "ready"),
+    ("pausing", "gathering", "clearing", "starting", "ready"),
 )
 """The steps in the order in which all goes well. An engine that was found running is in none of them: when it was
 started is not known."""

@@ -19,6 +19,7 @@ from elastic_deploy.model.snapshot import (
     NodeState,
     NoticeKind,
     Reading,
+    SetupStep,
     Snapshot,
 )
 
@@ -264,3 +265,48 @@ def test_a_recommendation_is_told_without_a_time_and_an_interruption_after_it_as
     )
     assert kinds(told) == [["node.notice", "node.joined"], ["node.notice"]]
     assert "likelier than usual to be taken (rebalance recommendation)" in told[0][0].message
+
+
+def test_each_step_of_a_set_up_is_told_once_under_the_nodes_name() -> None:
+    ssh, setup = node(LAUNCHING, step=SetupStep.SSH), node(LAUNCHING, step=SetupStep.SETUP)
+    ledger, told = history(seen(1, node(LAUNCHING)), seen(2, ssh), seen(3, ssh), seen(4, setup), seen(5, node(JOINED)))
+    assert kinds(told) == [["node.launching"], ["node.ssh"], [], ["node.setup"], ["node.joined"]]
+    assert ledger.nodes[0].since == 5
+    _, told = history(seen(1, ssh))
+    assert kinds(told) == [["node.launching", "node.ssh"]], "both were missed, and are told in their order"
+
+
+def test_a_node_that_gets_bundles_of_a_replica_is_told_once_before_the_group_is_ready() -> None:
+    pending, whole = groups(GroupState.PENDING, ""), groups(GroupState.CREATED, "a" * 8)
+    ledger, told = history(
+        seen(1, node(JOINED), groups=pending),
+        seen(2, node(JOINED), groups=whole),
+        seen(3, node(JOINED), groups=whole),
+        seen(4, node(JOINED), groups=UNKNOWN),
+        seen(5, node(JOINED), groups=groups(GroupState.REMOVED, "a" * 8)),
+        seen(6, node(JOINED), groups=whole),
+    )
+    assert kinds(told) == [["node.joined"], ["node.placed"], [], [], [], ["node.placed"]]
+    (placed,) = told[1]
+    assert (placed.deployment, placed.replica, placed.node, placed.data["bundles"]) == ("chat", "r0", "i-1", 1)
+    assert ledger.nodes[0].holds == (GROUP,)
+
+
+@pytest.mark.parametrize(
+    ("later", "withdrawn"),
+    [
+        ([[]], False),
+        ([[]] * 3, True),
+        ([[node(LAUNCHING, "i-7")], [], []], False),
+        ([[node(ASKED, "gpu-asked-1")], [node(ASKED, "gpu-asked-1")], [node(ASKED, "gpu-asked-1")]], False),
+    ],
+    ids=["not seen for a while", "not seen for long", "given, under the cloud's name", "seen again"],
+)
+def test_a_node_that_is_on_its_way_no_more_is_told_when_nothing_has_come_of_it(
+    later: list[list[NodeSeen]], withdrawn: bool
+) -> None:
+    _, told = history(
+        seen(0, node(ASKED, "gpu-asked-1")), seen(1), *(seen(31.0 + 30 * n, *nodes) for n, nodes in enumerate(later))
+    )
+    gone = [event for events in told for event in events if event.kind == "node.withdrawn"]
+    assert [event.node for event in gone] == ["gpu-asked-1"] * withdrawn

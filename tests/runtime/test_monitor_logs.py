@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, SetupState, SetupTrouble
+from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, SetupState, SetupStep, SetupTrouble
 from elastic_deploy.runtime.launch_log import TOLD_AFTER, UNEXPLAINED, LaunchLog
 from elastic_deploy.runtime.monitor_log import Line, MonitorLog, line_of
 from elastic_deploy.runtime.setup_log import SSH_PATIENCE, SetupLog
@@ -261,3 +261,16 @@ def test_an_autoscaler_that_may_not_even_look(tmp_path: Path, last: str, code: s
     [failure] = LaunchLog().read(MonitorLog(tmp_path).poll(1e10), 1e10)
     assert (failure.code, failure.message, failure.outcome) == (code, "No.", LaunchOutcome.BLIND)
     assert failure.at < 1e10
+
+
+def test_how_far_a_nodes_set_up_is_is_seen_as_it_goes_on(head: Head) -> None:
+    steps = []
+    for until in ("01:14:53,000", "01:14:54,000", "01:14:55,500", "01:14:57,000"):
+        for kind in ("log", "out"):
+            (head.logs / f"monitor.{kind}").unlink(missing_ok=True)
+        other = Head(head.logs)
+        other.write("setup", until)
+        other.look()
+        steps.append(other.setups.step("i-08c5c10f8b4b0b186"))
+    assert steps == [None, SetupStep.SSH, SetupStep.FILES, SetupStep.SETUP]
+    assert head.setups.step("i-unknown") is None
