@@ -47,6 +47,27 @@ def test_the_page_of_a_cluster() -> None:
     assert plain(status_page(answer["ok"], now=1_000_120.0)) == PAGE
 
 
+def test_the_page_says_what_is_on_its_way_since_when_and_what_is_expected() -> None:
+    (answer,) = status(deployment(phase="waiting"))
+    document = answer["ok"]
+    known = {"node_type": "gpu", "refused": None, "expected": None}
+    document["ledger"] = [
+        {**known, "id": "i-1", "step": "ssh", "since": 1_000_100.0,
+         "expected": {"median": 30.0, "worst": 95.0, "times": 4}},
+        {**known, "id": "", "step": "refused", "since": 1_000_060.0,
+         "refused": {"at": 1_000_110.0, "code": "InsufficientInstanceCapacity", "message": "", "times": 6}},
+        {**known, "id": "i-2", "step": "placed", "since": 1_000_000.0},
+    ]  # fmt: skip
+    page = plain(status_page(document, now=1_000_120.0))
+    (start,) = (number for number, line in enumerate(page.splitlines()) if "ON ITS WAY" in line)
+    assert page.splitlines()[start : start + 4] == [
+        "  ON ITS WAY  STEP                                        SINCE  EXPECTED",
+        "  i-1         ssh                                         20s    30s, at worst 1m 35s",
+        "  gpu         refused (InsufficientInstanceCapacity, 6x)  1m     unknown",
+        "",
+    ]
+
+
 def test_status_in_json_is_the_heads_document_with_the_key_file(
     cli: Callable[..., Finished], cluster_yaml: Path, head: Script
 ) -> None:
@@ -69,6 +90,7 @@ def test_status_of_a_cluster_that_does_not_run_is_exit_0_and_empty(
         "cluster": {"name": CLUSTER, "provider": "local", "head_address": "", "nodes": []},
         "request": {"bundles": [], "sent_at": None},
         "deployments": [],
+        "ledger": [],
     }
     assert f"elastic-deploy up {cluster_yaml}" in cli("status", cluster_yaml).out
     assert not home.exists()

@@ -11,7 +11,14 @@ BEFORE = {"median": 60.0, "worst": 90.0, "times": 3}
 
 
 def entry(step: str, since: float = NOW - 20, what: str = "node", **more: Any) -> dict[str, Any]:
-    known = {"what": what, "id": "i-1", "node_type": "gpu", "replicas": [], "refused": None, "expected": None}
+    known: dict[str, Any] = {
+        "what": what,
+        "id": "i-1",
+        "node_type": "gpu",
+        "replicas": [],
+        "refused": None,
+        "expected": None,
+    }
     return {**known, "step": step, "since": since, "steps": [], **more}
 
 

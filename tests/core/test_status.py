@@ -139,6 +139,7 @@ def test_the_document_has_the_contracts_keys_and_no_others_at_every_level() -> N
                 "wasted_usd": 0.0,
             }
         ],
+        "ledger": [],
     }
 
 

@@ -122,3 +122,17 @@ def test_serving_is_explained_with_since_when_and_what_is_held(play: Recorded) -
     assert "2 GPUs on 2 nodes (2 x gpu), 1.0 GPU hours so far" in told.holds
     assert told.you_could == told.tried == ()
     assert told.next_at is None
+
+
+def test_an_entry_has_the_documented_keys_and_no_others(play: Recorded) -> None:
+    play.world.machines.refusing_until = play.now + 8
+    play.run(5)
+    refused = play.document()["ledger"]
+    play.run(15)
+    whole = play.document()["ledger"]
+    keys = {"what", "id", "node_type", "replicas", "step", "since", "expected", "refused", "steps"}
+    for entry in (*refused, *whole):
+        assert set(entry) == keys
+        assert all(set(step) == {"step", "since", "seconds", "expected"} for step in entry["steps"])
+    assert [set(entry["refused"]) for entry in refused if entry["refused"]] == [{"at", "code", "message", "times"}]
+    assert {entry["what"] for entry in whole} == {"node", "replica"}
