@@ -7,7 +7,7 @@ and `model_source` (where its weights come from), `pools` and `wasted_usd` (what
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from elastic_deploy.core.past import Past, expect_gang, expect_start
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.pool_words import pool_documents
 from elastic_deploy.core.roster import asked_bundles, asked_gpus, is_moving, proven
+from elastic_deploy.core.steps import Track
 from elastic_deploy.core.tally import tally
 from elastic_deploy.core.waiting import ledger_document
 from elastic_deploy.model.duration import clock
@@ -61,11 +62,11 @@ def status_document(
     facts: ClusterFacts,
     now: float,
     past: Past | None = None,
-    events: Sequence[Mapping[str, Any]] = (),
+    tracks: Sequence[Track] = (),
 ) -> dict[str, Any]:
     """The document that `elastic-deploy status -o json` prints. Times are seconds since the epoch.
 
-    `events` are the journal's.
+    `tracks` are what the journal tells of nodes and replicas.
     """
     # Ray's table keeps groups that were removed, beside those of the same name that took their place.
     groups = {group.name: group for group in snapshot.groups.value or () if group.state is not GroupState.REMOVED}
@@ -90,7 +91,7 @@ def status_document(
             "sent_at": memory.request_sent_at or None,
         },
         "deployments": [_deployment(d, remembered.get(d.name), world) for d in spec.deployments],
-        "ledger": ledger_document(events, ledger, memory, snapshot),
+        "ledger": ledger_document(tracks, ledger, memory, snapshot),
     }
 
 

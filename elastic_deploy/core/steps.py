@@ -153,7 +153,9 @@ _PROVISIONAL = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$|-asked
 """What a node is called before the cloud has named it: by the autoscaler, or by us for one that was asked for."""
 
 
-class _Fold:
+class Fold:
+    """The fold, as far as events were read: a journal only grows, and need not be read from its beginning each time."""
+
     def __init__(self) -> None:
         self.all: list[_Open] = []
         self.nodes: dict[str, _Open] = {}
@@ -162,7 +164,17 @@ class _Fold:
         self.at = 0.0
         self.number = 0
 
-    def read(self, event: Event) -> None:
+    def read(self, events: Iterable[Event]) -> None:
+        """Take in the next events; what is none is passed over."""
+        for event in events:
+            if str(event.get("id", "")).isdecimal() and "time" in event and "kind" in event:
+                self._read(event)
+
+    def tracks(self) -> tuple[Track, ...]:
+        """What became of every node and replica that was told of, oldest first."""
+        return tuple(track.closed() for track in self.all)
+
+    def _read(self, event: Event) -> None:
         kind, at, number = str(event["kind"]), float(event["time"]), int(event["id"])
         if number <= self.number:  # the cluster was launched again: of its former life nothing is left
             self._end_all(self.at)
@@ -306,8 +318,6 @@ def _node_type(event: Event) -> str:
 
 def tracks_of(events: Iterable[Event]) -> tuple[Track, ...]:
     """What became of every node and replica that a journal's events, in their order, tell of; oldest first."""
-    fold = _Fold()
-    for event in events:
-        if str(event.get("id", "")).isdecimal() and "time" in event and "kind" in event:
-            fold.read(event)
-    return tuple(track.closed() for track in fold.all)
+    fold = Fold()
+    fold.read(events)
+    return fold.tracks()

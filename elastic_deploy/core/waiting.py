@@ -12,7 +12,7 @@ from typing import Any
 from elastic_deploy.core.explain import FAILURES_TOLD
 from elastic_deploy.core.launches import launch_said
 from elastic_deploy.core.ledger import Ledger
-from elastic_deploy.core.steps import Kind, Track, tracks_of
+from elastic_deploy.core.steps import Kind, Track
 from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, NodeState, Snapshot
 
@@ -40,10 +40,9 @@ def expected(past: Mapping[_StepKey, Sequence[float]], track: Track, step: str) 
 
 
 def ledger_document(
-    events: Iterable[Mapping[str, Any]], ledger: Ledger, memory: Memory, snapshot: Snapshot
+    tracks: Sequence[Track], ledger: Ledger, memory: Memory, snapshot: Snapshot
 ) -> list[dict[str, Any]]:
     """An entry for each node that is there or on its way, each launch that is being refused, and each replica."""
-    tracks = tracks_of(events)
     past = lengths(tracks)
     here = {r.node.id for r in ledger.nodes if not r.node.is_head and r.node.state is not NodeState.DEAD}
     replicas = {f"{d.name}/{r.id}" for d in memory.deployments for r in d.replicas}

@@ -23,6 +23,7 @@ from elastic_deploy.core.past import expected_at, past_of
 from elastic_deploy.core.revise import acknowledged, difference, is_same, revised
 from elastic_deploy.core.roster import spec_for
 from elastic_deploy.core.status import ClusterFacts, status_document
+from elastic_deploy.core.steps import Fold
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.front_door import FrontDoorWish, front_door_difference
 from elastic_deploy.model.home import write_private
@@ -60,6 +61,7 @@ class Supervisor:
         self._gcs_address = gcs_address
         self._host = host
         self._journal = Journal(directory / "journal.jsonl")
+        self._steps, self._steps_read = Fold(), 0
         self._grown = asyncio.Condition()
         self._wake = asyncio.Event()
         self._state = self._restored(session)
@@ -308,8 +310,10 @@ class Supervisor:
         endpoint = f"{state.door.scheme}://{self._host}:{state.port}/v1"
         facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, endpoint)
         events = self._journal.events
-        past = past_of(events)
-        return status_document(state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, events)
+        self._steps.read(events[self._steps_read :])
+        self._steps_read = len(events)
+        past, tracks = past_of(events), self._steps.tracks()
+        return status_document(state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, tracks)
 
     def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]:
         """The latest engine of each replica chosen, with Ray's id of its node ("" where it has none yet)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elastic_deploy.core.steps import Kind, Track, tracks_of
+from elastic_deploy.core.steps import Fold, Kind, Track, tracks_of
 from elastic_deploy.core.waiting import lengths
 
 SPOT = [json.loads(line) for line in (Path(__file__).parent / "journals" / "spot.jsonl").read_text().splitlines()]
@@ -130,6 +130,14 @@ def test_refusals_belong_to_the_node_that_is_asked_for_until_one_of_its_type_is_
     assert first.refusals is not None
     assert (first.refusals.code, first.refusals.times, first.refusals.at) == ("Full", 2, 60)
     assert second.refusals is None
+
+
+def test_a_journal_that_has_grown_is_read_on_from_where_it_was() -> None:
+    fold = Fold()
+    for event_ in SPOT:
+        fold.read([event_])
+        fold.tracks()
+    assert fold.tracks() == tracks_of(SPOT)
 
 
 @pytest.mark.parametrize("kind", list(Kind))

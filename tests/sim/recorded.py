@@ -8,6 +8,7 @@ from elastic_deploy.core.decide import Decision
 from elastic_deploy.core.ledger import Ledger, advance
 from elastic_deploy.core.past import past_of
 from elastic_deploy.core.status import ClusterFacts, status_document
+from elastic_deploy.core.steps import tracks_of
 from elastic_deploy.model.snapshot import Snapshot
 from elastic_deploy.runtime.journal import Event, Journal
 
@@ -45,5 +46,5 @@ class Recorded(Play):
         """What `status -o json` would print."""
         assert self.seen is not None
         return status_document(
-            self.spec, self.memory, self.ledger, self.seen, FACTS, self.now, past_of(self.told), self.told
+            self.spec, self.memory, self.ledger, self.seen, FACTS, self.now, past_of(self.told), tracks_of(self.told)
         )
