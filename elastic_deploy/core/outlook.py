@@ -30,7 +30,7 @@ _DOING = {
     "draining": "it finishes what it was asked",
 }
 _TRIED = {
-    "launch.failed": "a launch was refused",
+    "launch.failed": "a refusal of launches was told",
     "launch.partial": "a launch brought fewer nodes than were asked for",
     "launch.elsewhere": "a launch was refused in one zone and came in another",
     "autoscaler.refused": "the autoscaler could not ask the cloud",
@@ -85,7 +85,7 @@ def outlook(
         phase=phase,
         since=since,
         waits_for=(_where(name, phase, since, now), str(deployment["reason"]), *(_steps(ledger, now) if waits else ())),
-        tried=_tried(recent, now) if waits or phase == "failed" else (),
+        tried=_tried(recent, str(deployment["reason"]), now) if waits or phase == "failed" else (),
         comes_next=_next(deployment, ledger, now),
         next_at=_next_at(deployment, ledger, now),
         you_could=_could(deployment, ledger),
@@ -135,7 +135,7 @@ def _usual(entry: Mapping[str, Any], now: float) -> str:
     return f" (before: {middle} in the middle, {worst} at the longest){than}"
 
 
-def _tried(events: Sequence[Mapping[str, Any]], now: float) -> tuple[str, ...]:
+def _tried(events: Sequence[Mapping[str, Any]], reason: str, now: float) -> tuple[str, ...]:
     """What was tried in vain in this phase: how often each kind, and the latest in its own words."""
     failures = [event for event in events if event["kind"] in _TRIED]
     if not failures:
@@ -143,6 +143,8 @@ def _tried(events: Sequence[Mapping[str, Any]], now: float) -> tuple[str, ...]:
     kinds = Counter(event["kind"] for event in failures)
     told = ", ".join(f"{_TRIED[kind]} {counted(n, 'time')}" for kind, n in kinds.most_common(_TRIED_SHOWN))
     last = failures[-1]
+    if last["kind"].startswith("launch.") and " refused " in reason:
+        return (f"So far {told}.",)  # the reason has its words already
     return f"So far {told}.", f"The latest, {_ago(last['time'], now)} ago: {last['message']}"
 
 

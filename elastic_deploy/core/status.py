@@ -99,7 +99,7 @@ def _bundles(groups: dict[GroupName, GroupSeen]) -> dict[str, dict[str, int]]:
     """How many bundles of which replica each node holds, by Ray's id."""
     held: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for name, group in groups.items():
-        for ray_id in group.bundle_nodes:
+        for ray_id in filter(None, group.bundle_nodes):  # a node on its way has no id of Ray's, nor has such a bundle
             held[ray_id][f"{name.deployment}/{name.replica}"] += 1
     return held
 

@@ -229,9 +229,7 @@ class Fold:
                 None,
             )
             if track is not None:
-                del self.nodes[track.name]
-                track.name = name
-                self.nodes[name] = track
+                self._rename(track, name)
         elif track is not None and step == "asked":
             track.end(at)  # the place in the line is the same, the node that is asked for another
             track = None
@@ -245,6 +243,17 @@ class Fold:
             if step != "asked":
                 self.refusals.pop(type_, None)
         return track
+
+    def _rename(self, track: _Open, name: str) -> None:
+        """Give a track the node's own name. Those that are asked for are numbered anew for each look: they move up."""
+        line = [t for t in self.nodes.values() if t.node_type == track.node_type and t.step == "asked"]
+        behind = line[line.index(track) :] if track in line else [track]
+        names = [open_.name for open_ in behind]
+        for open_, new in zip(behind, (name, *names), strict=False):
+            open_.name = new
+        del self.nodes[names[-1]]
+        for open_ in behind:
+            self.nodes[open_.name] = open_
 
     def _refusals_of(self, node_type: str, step: str) -> Refusals | None:
         """What was refused of a type since the last node of it was given."""

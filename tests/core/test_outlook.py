@@ -123,10 +123,12 @@ def test_what_was_tried_is_this_phases_and_this_deployments() -> None:
     ]
     found = told(deployment("waiting"), events=events)
     assert found.tried == (
-        "So far a launch was refused 2 times, a node was given up 1 time.",
+        "So far a refusal of launches was told 2 times, a node was given up 1 time.",
         "The latest, 1m ago: Node i-9 could not be set up.",
     )
     assert told(deployment("ready"), events=events).tried == ()
+    said = told(deployment("waiting", reason="The launch was refused with Full."), events=events[:4])
+    assert said.tried == ("So far a refusal of launches was told 2 times.",)
 
 
 def test_other_deployments_replicas_are_not_told_of() -> None:

@@ -365,3 +365,10 @@ def test_a_node_that_the_cloud_takes_says_when() -> None:
     seen = replace(snapshot(), notices=notices)
     [told] = document(remember(RUNNING), seen=seen, nodes=(NodeRecord(draining, 1.0),))["cluster"]["nodes"]
     assert (told["state"], told["detail"]) == ("draining", "the cloud takes it at 00:18:40 UTC (spot interruption)")
+
+
+def test_a_node_on_its_way_holds_none_of_the_bundles_that_are_not_placed() -> None:
+    asked = NodeSeen("gpu-asked-1", "gpu", NodeState.ASKED)
+    pending = replace(GROUP, state=GroupState.PENDING, bundle_nodes=("", ""))
+    told = document(remember(WAITING), seen=snapshot(nodes=(*NODES[:1], asked), groups=(pending,)))
+    assert [node["detail"] for node in told["cluster"]["nodes"]] == ["head", ""]

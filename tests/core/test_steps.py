@@ -79,6 +79,15 @@ def test_only_steps_that_were_passed_tell_how_long_one_takes() -> None:
         ),
         pytest.param(
             [
+                node(1, 1, "asked", "gpu-asked-1"),
+                node(2, 2, "asked", "gpu-asked-2"),
+                node(3, 5, "launching", "i-1"),
+            ],
+            [("i-1", [("asked", 1, 5), ("launching", 5, None)]), ("gpu-asked-1", [("asked", 2, None)])],
+            id="the first of two comes, and the second is the first from then on",
+        ),
+        pytest.param(
+            [
                 node(1, 1, "asked", "a-asked-1", "a"),
                 node(2, 1, "asked", "b-asked-1", "b"),
                 node(3, 2, "launching", "i-b", "b"),

@@ -79,7 +79,7 @@ def test_a_refused_launch_is_an_entry_with_the_clouds_code_and_words_until_a_nod
     assert (entry["step"], entry["refused"]["code"]) == ("refused", "InsufficientInstanceCapacity")
     assert "sufficient capacity" in entry["refused"]["message"]
     told = outlook(play.document()["deployments"][0], play.document(), play.told, play.now)
-    assert "a launch was refused 1 time" in " ".join(told.tried)
+    assert "a refusal of launches was told 1 time" in " ".join(told.tried)
     assert "zone" in told.text
     assert told.next_at == play.document()["deployments"][0]["deadline"]
     play.spec = ClusterSpec((CHAT,))
