@@ -12,7 +12,7 @@ from elastic_deploy.cluster.config import load_cluster
 from elastic_deploy.cluster.head import find_head
 from elastic_deploy.cluster.teardown import standing
 from elastic_deploy.core.outlook import Outlook, outlook
-from elastic_deploy.model.errors import RefusedError
+from elastic_deploy.model.errors import UsageError
 
 
 @click.command("explain")
@@ -30,7 +30,7 @@ def command(cluster: Path, deployment: str | None, output: str) -> None:
         chosen = [each for each in document["deployments"] if deployment in (None, each["name"])]
         if deployment is not None and not chosen:
             names = ", ".join(each["name"] for each in document["deployments"]) or "none"
-            raise RefusedError(f"Cluster {config.name} has no deployment {deployment}; it has: {names}.")
+            raise UsageError(f"Cluster {config.name} has no deployment {deployment}; it has: {names}.")
         now = time.time()
         found = [outlook(each, document, events, now) for each in chosen]
         hint = f"Nothing is deployed on cluster {config.name}: `elastic-deploy up {cluster}` does that."

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from elastic_deploy.cli.page import Facts, Heading, Page, Table
+from elastic_deploy.core.steps import AT_REST
 from elastic_deploy.model.duration import format_duration
 
 RECOVERIES_SHOWN = 5
@@ -97,9 +98,6 @@ def nodes_table(nodes: list[dict[str, Any]], now: float) -> Table:
     )
 
 
-_AT_REST = ("placed", "ready")
-
-
 def steps_table(ledger: list[dict[str, Any]], now: float) -> Table:
     """The nodes and replicas that are on their way: in which step, for how long, and how long it took before."""
     return Table(
@@ -112,7 +110,7 @@ def steps_table(ledger: list[dict[str, Any]], now: float) -> Table:
                 expected_words(entry["expected"]),
             )
             for entry in ledger
-            if entry["step"] not in _AT_REST
+            if entry["step"] not in AT_REST
         ),
     )
 

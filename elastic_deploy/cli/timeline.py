@@ -50,7 +50,7 @@ def command(cluster: Path, target: str, last: float | None, all_lives: bool) -> 
     try:
         path.write_text(draw(timeline, f"Cluster {config.name}"), encoding="utf-8")
     except OSError as error:
-        raise RefusedError(f"The timeline cannot be written to {path} ({error.strerror}).") from error
+        raise UsageError(f"{path} cannot be written ({error.strerror}): name another file.") from error
     note(f"The timeline is in {path}: {len(timeline.rows)} rows.")
 
 

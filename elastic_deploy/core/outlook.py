@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from elastic_deploy.core.refusals import mend, other_zones
+from elastic_deploy.core.steps import ON_THE_WAY
 from elastic_deploy.core.tally import counted
 from elastic_deploy.model.duration import clock, format_duration
 
 _WAITING = ("waiting", "starting", "recovering", "degraded")
-_ON_THE_WAY = ("asked", "launching", "ssh", "files", "setup")
 _DOING = {
     "asked": "the cloud's answer is awaited",
     "launching": "the cloud launches it",
@@ -160,7 +160,7 @@ def _next(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], no
     at = _next_at(deployment, ledger, now)
     steps = {entry["step"] for entry in ledger}
     soon = f", at about {clock(at)} if it takes as long as before" if at is not None and at != deadline else ""
-    if steps & set(_ON_THE_WAY):
+    if steps & set(ON_THE_WAY):
         sentences.append(f"Next, the nodes on their way join{soon}; when all of a replica's are there, Ray places it.")
     elif steps & {"starting", "adopted"}:
         sentences.append(f"Next, the engine generates, and requests go to it{soon}.")
@@ -180,7 +180,7 @@ def _next(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], no
 def _next_at(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], now: float) -> float | None:
     """When the step that ends last is expected to be over, by its median; else the deadline."""
     deadline: float | None = deployment.get("deadline")
-    under_way = [e for e in ledger if e["step"] in (*_ON_THE_WAY, "starting") and e["expected"]]
+    under_way = [e for e in ledger if e["step"] in (*ON_THE_WAY, "starting") and e["expected"]]
     expected = [e["since"] + e["expected"]["median"] for e in under_way]
     coming = [at for at in expected if at > now]
     if deployment["phase"] not in _WAITING:
@@ -204,7 +204,7 @@ def _could(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -
         if advice and (entry["node_type"], advice) not in told and advice not in deployment["reason"]:
             told.add((entry["node_type"], advice))
             sentences.append(f"{advice}")
-    waits = any(entry["step"] in (*_ON_THE_WAY, "refused", "gathering") for entry in ledger)
+    waits = any(entry["step"] in (*ON_THE_WAY, "refused", "gathering") for entry in ledger)
     if phase in ("starting", "degraded") and not waits:
         return (*sentences, "You could watch the engine with `elastic-deploy logs -f`.")
     choices = "You could wait, ask for fewer GPUs with `up --gpus`, or give up with `down`, which ends every node."

@@ -26,8 +26,8 @@ def pool_sentences(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -
         sentences += _partial(spec, replica, now)
     for rest in rests:
         where = f"Pool {rest.pool}" if rest.pool else "The cluster"
-        times = f", for the {rest.failures}th time in a row" if rest.failures > 3 else ""
-        sentences.append(f"{where} rests until {clock(rest.until)}{times}: {rest.why}.")
+        row = f", after {rest.failures} failures in a row" if rest.failures > 1 else ""
+        sentences.append(f"{where} rests until {clock(rest.until)}{row}: {rest.why}.")
     if memory.wasted:
         sentences.append(f"Nodes that waited in vain for others have cost {memory.wasted:.2f} USD.")
     return sentences

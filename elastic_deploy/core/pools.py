@@ -25,7 +25,6 @@ FIRST_REST = 60.0
 LONGEST_REST = 600.0
 """Seconds at the most: asking where there is nothing costs nothing, and capacity comes back for minutes only."""
 
-
 PART_SEEN = 5.0
 """Seconds within which a node is seen to be launched that the cloud gave while it refused others: the autoscaler says
 so one turn later."""
@@ -53,7 +52,7 @@ def bounds_waits(spec: DeploymentSpec) -> bool:
 
 def pooled(spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float) -> Pooled:
     """One step of every replica's place. The blind decide nothing: what they do not see may have come."""
-    if index.blind or not (bounds_waits(spec) or any(replica.pool for replica in memory.replicas)):
+    if index.blind or not (bounds_waits(spec) or any(replica.pool != "" for replica in memory.replicas)):
         return Pooled(memory)
     return _Step(spec, memory, index, now).taken()
 
@@ -156,8 +155,9 @@ class _Step:
         if self._now < end:
             self._wakes.append(end)
             return replica
-        if self._best(self._spec.shape.gpus_per_replica, without=pool.name) is None:
-            return replica  # as good as any other
+        if self._is_launching(pool) or self._best(self._spec.shape.gpus_per_replica, without=pool.name) is None:
+            # Something is coming, which Ray gives up by its own limits; or no other pool is better.
+            return replica
         return self._leave(replica, pool, f"nothing came from it within {format_duration(limit)}")
 
     def _refusal(self, pool: Pool, since: float) -> LaunchFailure | None:
@@ -170,7 +170,7 @@ class _Step:
         return max(found, key=lambda failure: failure.at, default=None)
 
     def _is_launching(self, pool: Pool) -> bool:
-        """Whether the cloud has given nodes of a pool that have not joined yet: it refused a part only."""
+        """Whether the cloud has given nodes of a pool that have not joined yet."""
         nodes = self._index.snapshot.nodes.value or ()
         return any(node.state is NodeState.LAUNCHING and pool.has(node.type) for node in nodes)
 

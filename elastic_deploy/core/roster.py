@@ -51,20 +51,19 @@ def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
 def asked_bundles(spec: DeploymentSpec, memory: DeploymentMemory) -> tuple[Bundle, ...]:
     """The bundles of those GPUs, each replica's with the label of the pool that it lives or waits in.
 
-    A replica for which no pool is to be asked at present asks for nothing.
+    A replica for which no pool is to be asked at present asks for nothing, and neither does one that was never given
+    any of the pools that are wanted, unless it lives outside them already.
     """
     gpus = asked_gpus(spec, memory)
-    if not gpus or all(replica.pool == "" for replica in memory.staying):
+    if not gpus or (not spec.pools and all(replica.pool == "" for replica in memory.staying)):
         return (Bundle(dict(GPU_BUNDLE), gpus),) if gpus else ()
     counts: dict[str, int] = {}
     for replica in memory.staying:
         size = spec_for(spec, replica.version).shape.gpus_per_replica - (replica.move.gpus if replica.move else 0)
         taken = min(size, gpus)
         gpus -= taken
-        pool = spec.place(replica.pool)
-        if pool is not None and taken:
-            counts[pool.name] = counts.get(pool.name, 0) + taken
-        elif replica.pool and taken:  # a pool that is wanted no more, in which it serves on
+        # Of a place that is wanted no more it asks for what it has there.
+        if taken and replica.pool is not None and (spec.place(replica.pool) or replica.whole_since is not None):
             counts[replica.pool] = counts.get(replica.pool, 0) + taken
     return tuple(Bundle(dict(GPU_BUNDLE), count, Pool(name).labels) for name, count in sorted(counts.items()))
 

@@ -23,6 +23,9 @@ class Kind(StrEnum):
 AT_REST = ("placed", "ready")
 """Steps in which nothing is waited for."""
 
+ON_THE_WAY = ("asked", "launching", "ssh", "files", "setup")
+"""The steps of a node before it has joined, in their order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -127,7 +130,6 @@ _NODE_STEPS = {
 }
 _NODE_ENDS = ("node.lost", "node.withdrawn", "node.given_up")
 _NODE_MARKS = ("node.lost", "node.notice", "node.given_up", "node.setup_failed", "node.unreachable", "node.distrusted")
-_ON_THE_WAY = ("asked", "launching", "ssh", "files", "setup")
 _REPLICA_STEPS = {
     "group.asked": "gathering",
     "group.rescheduling": "gathering",
@@ -141,7 +143,7 @@ _REPLICA_STEPS = {
     "engine.failed": "pausing",
 }
 _ORDERS = (
-    ("asked", "launching", "ssh", "files", "setup", "joined", "placed"),
+    (*ON_THE_WAY, "joined", "placed"),
     ("pausing", "gathering", "clearing", "starting", "ready"),
 )
 """The steps in the order in which all goes well. An engine that was found running is in none of them: when it was
@@ -310,11 +312,11 @@ def _is_further(step: str, other: str) -> bool:
 
 def _comes_before(step: str, other: str, name: str) -> bool:
     """Whether a node in one step may be the one that another name says is in the other."""
-    if step not in _ON_THE_WAY:
+    if step not in ON_THE_WAY:
         return False
     if _PROVISIONAL.search(name):
         return step == "asked"
-    return other not in _ON_THE_WAY or _ON_THE_WAY.index(step) <= _ON_THE_WAY.index(other)
+    return other not in ON_THE_WAY or ON_THE_WAY.index(step) <= ON_THE_WAY.index(other)
 
 
 def _node_type(event: Event) -> str:

@@ -19,7 +19,7 @@ def test_each_deployment_has_its_paragraph(cli: Callable[..., Finished], cluster
     assert [(one["deployment"], one["phase"]) for one in only["deployments"]] == [("other", "waiting")]
     assert only["deployments"][0]["text"] == second
     missing = cli("explain", cluster_yaml, "--deployment", "none")
-    assert (missing.code, "it has: tiny, other" in missing.err) == (7, True)
+    assert (missing.code, "it has: tiny, other" in missing.err) == (2, True)
 
 
 def test_a_cluster_that_does_not_run_waits_for_nothing(

@@ -128,4 +128,4 @@ def test_a_cluster_that_runs_is_drawn_from_its_head(
     assert cli("timeline", cluster_yaml, "-o", tmp_path / "t.svg").code == 0
     assert len(rows(ElementTree.parse(tmp_path / "t.svg").getroot())) == 5
     nowhere = cli("timeline", cluster_yaml, "-o", tmp_path / "no" / "t.svg")
-    assert (nowhere.code, "cannot be written" in nowhere.err) == (7, True)
+    assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)

@@ -132,6 +132,13 @@ CASES = {
     "nothing for too long moves it": (POOLS, [waiting(since=NOW - 100)], seen(), (), [None]),
     "nothing for a while does not": (POOLS, [waiting(since=NOW - 99)], seen(), (), ["a"]),
     "nor where the others rest": (POOLS, [waiting(since=NOW - 100)], seen(), (rest("b", NOW + 9),), ["a"]),
+    "nor while a node of it is being launched": (
+        POOLS,
+        [waiting(since=NOW - 900)],
+        seen(node("x", "a", state=NodeState.LAUNCHING)),
+        (),
+        ["a"],
+    ),
     "half of it for too long moves it": (POOLS, [waiting(partial=LONG)], HALF, (), [None]),
     "half of it for a while does not": (
         POOLS,
@@ -198,6 +205,7 @@ CASES = {
         (),
         [None],
     ),
+    "one that rested when pools and limits were taken back": (SPEC, [waiting(None)], seen(), (), [""]),
     "the blind move nobody": (POOLS, [waiting(partial=LONG)], blind(HALF, "nodes"), (), ["a"]),
 }
 
@@ -297,6 +305,17 @@ def test_each_replica_is_asked_for_where_it_lives() -> None:
 
 def test_nothing_is_asked_for_while_all_pools_rest() -> None:
     assert asked_bundles(POOLS, deployment(waiting(None))) == ()
+
+
+def test_of_a_place_that_is_wanted_no_more_it_asks_for_what_it_has_there() -> None:
+    assert asked_bundles(POOLS, deployment(serving(pool="c"))) == (Bundle({"GPU": 1.0}, 2, {"pool": "c"}),)
+    assert asked_bundles(POOLS, deployment(serving(pool=""))) == (Bundle({"GPU": 1.0}, 2),)
+    assert asked_bundles(POOLS, deployment(waiting("c"))) == ()
+
+
+def test_the_blind_who_remember_nothing_ask_for_nothing_outside_the_pools() -> None:
+    assert asked_bundles(POOLS, deployment()) == ()
+    assert asked_bundles(POOLS, deployment(fresh())) == ()
 
 
 def test_without_pools_the_request_is_what_it_was() -> None:

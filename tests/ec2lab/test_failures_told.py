@@ -62,7 +62,7 @@ def user(able: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]
     assert able is None
     with Lab(Timing(), tmp_path_factory.mktemp("logs")) as lab:
         prepare_account(lab, CLUSTER)
-        path = generate(lab, CLUSTER, "--instance-type", GPU_TYPE, "--nodes", "2")
+        path = generate(lab, CLUSTER, "--zones", "a,b", "--mix-zones", "--instance-type", GPU_TYPE, "--nodes", "2")
         yield User(lab, path)
 
 

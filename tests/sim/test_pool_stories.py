@@ -50,6 +50,12 @@ def test_a_pool_that_refuses_is_left_for_the_next() -> None:
     assert (told(play, "pool.chosen"), told(play, "pool.left")) == (["a", "b"], ["a"])
 
 
+def test_nodes_that_boot_for_longer_than_the_pool_is_waited_for_are_not_left() -> None:
+    play = played(POOLED, launch_delay=60.0)
+    play.run(75)
+    assert (play.phase("chat"), told(play, "pool.left")) == (Phase.READY, []), play.story(["not ready"])
+
+
 def test_half_a_gang_is_released_and_the_next_pool_tried() -> None:
     play = played(POOLED, stock={"a": 1})
     play.run(20 + 20)

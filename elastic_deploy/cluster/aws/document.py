@@ -69,12 +69,12 @@ def document(choice: Choice, release: Release, files: LocalFiles) -> dict[str, A
 def _metadata(choice: Choice) -> dict[str, Any]:
     if len(choice.pools) == 1:
         return {}
-    pools = Note(
-        [pool.name for pool in choice.pools],
+    settings = Note(
+        {"elastic_deploy": {"pools": [pool.name for pool in choice.pools]}},
         "Where a replica may live, the best first: all of its nodes in one pool. One in which EC2 has no capacity, or"
         " only for a part of the nodes, is left for the next, and asked again later. `ray up` reads nothing of this.",
     )
-    return {"metadata": {"elastic_deploy": {"pools": pools}}}
+    return {"metadata": settings}
 
 
 def _provider(choice: Choice) -> Note:
