@@ -28,6 +28,7 @@ STEPS = {
     "joined": ("#6f9ed8", "joined"),
     "placed": ("#3f74bf", "holds bundles"),
     "gathering": ("#d9a441", "waits for its GPUs"),
+    "resting": ("#9a8f7a", "no pool to ask"),
     "clearing": ("#a78bca", "old engine cleared"),
     "starting": ("#8f7fd0", "engine starts"),
     "ready": ("#3f9c5c", "ready"),

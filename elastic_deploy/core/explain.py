@@ -274,7 +274,11 @@ def _obstacles(r: _Replicas, phase: Phase) -> list[str]:
     if r.index.snapshot.monitor_alive.value is False:
         sentences.append("Ray's autoscaler is dead: no node will be launched until it is back.")
     if phase in (Phase.WAITING, Phase.RECOVERING, Phase.DEGRADED):
-        sentences += [_refusal(r, failures) for failures in _latest(r.index.snapshot.launch_failures, r.now)]
+        # Of a pool that rests it has been said why.
+        resting = {rest.pool for rest in r.memory.rests if rest.until > r.now}
+        silent = {each for pool in r.spec.pools if pool.name in resting for each in pool.node_types}
+        told = [failure for failure in r.index.snapshot.launch_failures if failure.node_type not in silent]
+        sentences += [_refusal(r, failures) for failures in _latest(told, r.now)]
         sentences += [
             f"{setup_said(trouble, r.now)}. {setup_next(trouble)}"
             for trouble in _unwell(r.index.snapshot.setup_troubles, r.now)

@@ -23,6 +23,7 @@ _DOING = {
     "setup": "its set-up commands run",
     "joined": "it has joined, and waits for the rest of its replica's nodes",
     "gathering": "its GPUs are waited for together",
+    "resting": "no pool is to be asked for its GPUs at the moment",
     "clearing": "what is left of its last engine is ended",
     "starting": "its engine starts",
     "adopted": "its engine was found running, and its first generation is awaited",
@@ -40,6 +41,7 @@ _TRIED = {
     "node.lost": "a node was lost",
     "engine.failed": "an engine failed",
     "rollout.failed": "a change was given up",
+    "pool.left": "a pool was left",
 }
 _TRIED_SHOWN = 4
 
@@ -168,6 +170,10 @@ def _next(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], no
         sentences.append("Next, another engine is started when its pause is over.")
     elif "clearing" in steps:
         sentences.append("Next, the engine is started.")
+    elif "resting" in steps:
+        rests = [pool["rests_until"] for pool in deployment.get("pools", ()) if pool["rests_until"] is not None]
+        when = f" at {clock(min(rests))}" if rests else ", when it has rested"
+        sentences.append(f"Next, a pool is asked again{when}; nothing is asked for meanwhile.")
     else:
         sentences.append("The request stands: the autoscaler goes on asking the cloud every few seconds.")
     if deadline is not None:
@@ -204,7 +210,7 @@ def _could(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -
         if advice and (entry["node_type"], advice) not in told and advice not in deployment["reason"]:
             told.add((entry["node_type"], advice))
             sentences.append(f"{advice}")
-    waits = any(entry["step"] in (*ON_THE_WAY, "refused", "gathering") for entry in ledger)
+    waits = any(entry["step"] in (*ON_THE_WAY, "refused", "gathering", "resting") for entry in ledger)
     if phase in ("starting", "degraded") and not waits:
         return (*sentences, "You could watch the engine with `elastic-deploy logs -f`.")
     choices = "You could wait, ask for fewer GPUs with `up --gpus`, or give up with `down`, which ends every node."

@@ -131,6 +131,7 @@ _NODE_STEPS = {
 _NODE_ENDS = ("node.lost", "node.withdrawn", "node.given_up")
 _NODE_MARKS = ("node.lost", "node.notice", "node.given_up", "node.setup_failed", "node.unreachable", "node.distrusted")
 _REPLICA_STEPS = {
+    "pool.left": "resting",
     "group.asked": "gathering",
     "group.rescheduling": "gathering",
     "gang.broken": "gathering",

@@ -47,6 +47,13 @@ def event(at: float, kind: str, message: str = "It was told.", deployment: str |
     ("one", "ledger", "words", "next_at"),
     [
         pytest.param(
+            deployment("waiting", pools=[{"rests_until": NOW + 60}, {"rests_until": None}, {"rests_until": NOW + 20}]),
+            [replica("resting")],
+            ["Next, a pool is asked again at 02:47:00 UTC; nothing is asked for meanwhile.", "You could wait,"],
+            None,
+            id="all pools rest",
+        ),
+        pytest.param(
             deployment("waiting", deadline=NOW + 300),
             [entry("ssh", expected=BEFORE), replica("gathering", expected=BEFORE)],
             [

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from elastic_deploy.core.explain import reason
 from elastic_deploy.core.facts import Index
 from elastic_deploy.core.pools import FIRST_REST, LONGEST_REST, Pooled, pooled, rest_after
 from elastic_deploy.core.roster import asked_bundles
@@ -320,3 +321,13 @@ def test_the_blind_who_remember_nothing_ask_for_nothing_outside_the_pools() -> N
 
 def test_without_pools_the_request_is_what_it_was() -> None:
     assert asked_bundles(SPEC, deployment(fresh())) == (Bundle({"GPU": 1.0}, 2),)
+
+
+def test_the_refusals_of_a_pool_that_rests_are_not_told_twice() -> None:
+    refusals = seen(launch_failures=(refusal("a"), refusal("b")))
+    memory = deployment(waiting("b"), rests=(rest("a", NOW + 50),), phase="waiting")
+    told = reason(POOLS, memory, refusals, NOW)
+    assert "Pool a rests until 00:17:30 UTC: nothing came from it." in told
+    assert "2 gpu-b nodes" in told
+    assert "2 gpu-a nodes" not in told
+    assert "2 gpu-a nodes" in reason(POOLS, replace(memory, rests=(rest("a", NOW - 1),)), refusals, NOW)

@@ -51,8 +51,10 @@ def test_half_a_gang_is_released_and_the_next_pool_serves(user: User) -> None:
     assert "1 of 2 GPUs came" in left["message"]
     assert left["cost_usd"] >= 6, "at a dollar a second, by the prices in the YAML"
     assert [event["pool"] for event in told(user, "pool.chosen")] == ["a", "b"]
-    assert [event["node_type"] for event in told(user, "node.draining")] == ["gpu-a"], "it is not left to idle"
-    user.until("the lone node is gone", lambda: pools_of_nodes(user) == ["gpu-b", "gpu-b"], limit=60)
+    (lost,) = told(user, "node.lost")
+    assert "it waited in pool a for others that did not come" in lost["message"]
+    assert lost["time"] - left["time"] < 30, "it is let go, not left to idle for a minute"
+    assert pools_of_nodes(user) == ["gpu-b", "gpu-b"]
     deployment = user.deployment()
     assert deployment["wasted_usd"] >= 6
     assert user.status()["request"]["bundles"] == [{"resources": {"GPU": 1.0}, "count": 2, "labels": {"pool": "b"}}]
