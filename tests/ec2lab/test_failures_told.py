@@ -40,14 +40,19 @@ class User:
     def event(self, kind: str, *words: str, limit: float = 60.0) -> dict[str, Any]:
         """The first event of a kind with all of the words in its message."""
         found: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
 
         def told() -> bool:
             said = self.run("events", self.path, "-o", "json")  # which fails while no supervisor runs yet
-            events = json.loads(said.stdout) if said.returncode == 0 else []
+            events[:] = json.loads(said.stdout) if said.returncode == 0 else []
             found[:] = [e for e in events if e["kind"] == kind and all(word in e["message"] for word in words)]
             return bool(found)
 
-        until(told, limit=limit, every=3.0)
+        try:
+            until(told, limit=limit, every=3.0)
+        finally:
+            if not found:
+                print(*(f"{e['time']:.0f} {e['kind']}: {e['message']}" for e in events), sep="\n")
         return found[0]
 
     def reason(self) -> str:
@@ -100,7 +105,7 @@ def test_one_of_two_is_told_of_at_once(user: User) -> None:
 
 def test_a_set_up_that_fails_names_the_node_in_status_and_events(user: User) -> None:
     user.lab.forgive()
-    user.lab.break_setup("ray", message="No space left on device", instance_type=GPU_TYPE)
+    user.lab.break_setup("uv", message="No space left on device", instance_type=GPU_TYPE)
     event = user.event("node.setup_failed", "No space left on device", limit=300)
     print(json.dumps(event, indent=1))
     assert event["node"] in user.lab.hosts()
