@@ -13,6 +13,7 @@ import click
 
 from elastic_deploy.model.duration import parse_duration
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.scaling import ReplicaRange, parse_replicas
 from elastic_deploy.planning.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -39,6 +40,19 @@ class Duration(click.ParamType[float]):
         return math.inf if seconds is None else seconds
 
 
+class Replicas(click.ParamType["int | ReplicaRange"]):
+    """A number of replicas, or a range of it."""
+
+    name = "replicas"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | ReplicaRange:
+        """The number or the range, or click's usage error with the words of `model.scaling`."""
+        try:
+            return parse_replicas(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
 class EngineCommand(click.Command):
     """A command that takes vLLM's own arguments after a bare `--` and does not look at them."""
 
@@ -63,11 +77,34 @@ output_option = click.option(
 
 _DEPLOYMENT_OPTIONS = (
     click.option("--model", metavar="M", help="A hub id, a checkpoint's directory, or `tiny`, the shipped model."),
-    click.option("--gpus", type=int, metavar="N", help="GPUs of the whole deployment."),
+    click.option(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="GPUs of the whole deployment; of all MAX replicas where they are a range.",
+    ),
     click.option("--name", metavar="NAME", help="The deployment's name.  [default: from the model]"),
     click.option("--tensor-parallel-size", type=int, metavar="N", help="GPUs that share each layer; insisted on."),
     click.option("--pipeline-parallel-size", type=int, metavar="N", help="Stages that the layers are cut into."),
-    click.option("--replicas", type=int, metavar="N", help="Engines side by side."),
+    click.option(
+        "--replicas",
+        type=Replicas(),
+        metavar="N|MIN:MAX",
+        help="Engines side by side. With MIN:MAX as many as the requests that run and wait need; MIN may be 0.",
+    ),
+    click.option(
+        "--idle-timeout",
+        type=Duration(),
+        metavar="TIME",
+        help="Release the GPUs after so long without a request; the next one is held, and has them asked for again."
+        "  [default: none; 10m with --replicas 0:MAX]",
+    ),
+    click.option(
+        "--lease",
+        type=Duration(),
+        metavar="TIME",
+        help="Should the supervisor on the head be gone for so long, all GPUs are released.  [default: 10m]",
+    ),
     click.option("--min-gpus", type=int, metavar="N", help="Serve with this many GPUs rather than not at all."),
     click.option(
         "--wait-timeout",
@@ -145,6 +182,8 @@ def flags_of(ctx: click.Context) -> Settings:
             "replicas",
             "min_gpus",
             "wait_timeout",
+            "idle_timeout",
+            "lease",
             "port",
             "tls_cert",
             "tls_key",

@@ -10,7 +10,9 @@ from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployme
 from elastic_deploy.cli.prepare import Prepared, prepare
 from elastic_deploy.cli.render import count
 from elastic_deploy.cli.terminal import print_json
-from elastic_deploy.model.shape import bundle_document
+from elastic_deploy.model.duration import format_duration
+from elastic_deploy.model.scaling import Scaling
+from elastic_deploy.model.shape import Shape, bundle_document
 
 
 @click.command("plan", cls=EngineCommand)
@@ -38,6 +40,14 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def _scaling(scaling: Scaling, shape: Shape) -> str:
+    return (
+        f"{max(1, scaling.least)} to {shape.replicas} replicas of {count(shape.gpus_per_replica, 'GPU')}, each for"
+        f" {count(scaling.requests_per_replica, 'request')}; more after {format_duration(scaling.grow_after)},"
+        f" fewer after {format_duration(scaling.shrink_after)}"
+    )
+
+
 def plan_lines(prepared: Prepared) -> list[str]:
     """The plan for a person."""
     plan, request = prepared.plan, prepared.request
@@ -48,6 +58,12 @@ def plan_lines(prepared: Prepared) -> list[str]:
         f"shape       tensor parallel {shape.tensor_parallel} x pipeline parallel {shape.pipeline_parallel}"
         f" x {count(shape.replicas, 'replica')}",
     ]
+    if request.scaling:
+        lines.append(f"scaling     {_scaling(request.scaling, shape)}")
+    if request.idle_timeout is not None:
+        lines.append(
+            f"idle        its GPUs are released after {format_duration(request.idle_timeout)} without a request"
+        )
     for bundle in plan.bundles:
         resources = ", ".join(f"{name}: {amount:g}" for name, amount in bundle.resources.items())
         where = "".join(f" with {key}: {value}" for key, value in bundle.labels.items())

@@ -155,4 +155,10 @@ def _request(request: dict[str, Any], now: float) -> str:
     if not bundles:
         return "nothing"
     sent = f", sent {format_duration(max(0.0, round(now - request['sent_at'])))} ago" if request["sent_at"] else ""
-    return " + ".join(bundles) + sent
+    lease = request.get("lease") or {}
+    kept = ""
+    if lease.get("ends_at"):
+        ago = format_duration(max(0.0, round(now - lease["renewed_at"])))
+        left = format_duration(max(0.0, round(lease["ends_at"] - now)))
+        kept = f"; lease renewed {ago} ago, ends in {left} if the supervisor is gone"
+    return " + ".join(bundles) + sent + kept

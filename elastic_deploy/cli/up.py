@@ -185,10 +185,18 @@ def _taken(document: dict[str, Any], name: str) -> list[Bundle]:
     """What other deployments have asked for."""
     others = (each for each in document["deployments"] if each["name"] != name)
     return [
-        Bundle(GPU_BUNDLE, each["gpus"]["requested"])
+        Bundle(GPU_BUNDLE, gpus)
         for each in others
-        if each["gpus"]["requested"] and each["phase"] != Phase.STOPPED
+        if (gpus := max(each["gpus"]["requested"], _most(each))) and each["phase"] != Phase.STOPPED
     ]
+
+
+def _most(deployment: dict[str, Any]) -> int:
+    """GPUs that its load may make it ask for, 0 where the load decides nothing."""
+    shape, scale = deployment["shape"], deployment.get("scale")
+    if not scale or deployment["phase"] == Phase.FAILED:
+        return 0
+    return int(shape["tensor_parallel"] * shape["pipeline_parallel"] * scale["max"])
 
 
 def _running(document: dict[str, Any], name: str) -> Shape | None:
@@ -197,7 +205,8 @@ def _running(document: dict[str, Any], name: str) -> Shape | None:
     if found is None or found["phase"] in (Phase.STOPPED, Phase.FAILED):
         return None
     shape = found["shape"]
-    return Shape(shape["tensor_parallel"], shape["pipeline_parallel"], shape["replicas"])
+    replicas = (found.get("scale") or {}).get("max", shape["replicas"])
+    return Shape(shape["tensor_parallel"], shape["pipeline_parallel"], replicas)
 
 
 def _agreed(head: Head, prepared: Prepared, manner: Manner) -> bool:

@@ -14,6 +14,7 @@ from elastic_deploy.cluster.config_schema import kind_error, unknown_key
 from elastic_deploy.cluster.yaml_source import Source
 from elastic_deploy.model.duration import parse_duration
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.scaling import ReplicaRange, parse_replicas
 from elastic_deploy.model.spec import OnFailure
 from elastic_deploy.planning.settings import Settings, problems
 
@@ -32,6 +33,10 @@ def _seconds_or_0(value: object) -> object:
     return 0.0 if value in (0, "0") and not isinstance(value, bool) else _duration(value, none_allowed=False)
 
 
+def _replicas(value: object) -> object:
+    return parse_replicas(value) if isinstance(value, str) else value
+
+
 def _duration(value: object, *, none_allowed: bool) -> object:
     if value is None:
         return None
@@ -42,6 +47,7 @@ def _duration(value: object, *, none_allowed: bool) -> object:
 
 
 Seconds = Annotated[float | None, BeforeValidator(_seconds)]
+Replicas = Annotated[int | ReplicaRange | None, BeforeValidator(_replicas)]
 SecondsOr0 = Annotated[float | None, BeforeValidator(_seconds_or_0)]
 SecondsOrEndless = Annotated[float | None, BeforeValidator(_seconds_or_endless)]
 
@@ -70,7 +76,7 @@ class WrittenSettings(BaseModel):
     gpus: int | None = None
     tensor_parallel_size: int | None = None
     pipeline_parallel_size: int | None = None
-    replicas: int | None = None
+    replicas: Replicas = None
     min_gpus: int | None = None
     wait_timeout: SecondsOrEndless = None
     port: int | None = None
@@ -90,6 +96,11 @@ class WrittenSettings(BaseModel):
     partial_timeout: SecondsOrEndless = None
     partial_budget: Annotated[float | None, Field(strict=False)] = None
     prices: dict[str, Annotated[float, Field(strict=False)]] | None = None
+    lease: SecondsOrEndless = None
+    idle_timeout: SecondsOrEndless = None
+    requests_per_replica: int | None = None
+    grow_after: Seconds = None
+    shrink_after: Seconds = None
 
 
 def read_settings(source: Source) -> Settings:
@@ -113,6 +124,7 @@ def read_settings(source: Source) -> Settings:
         keys, reason, mend = min(found, key=lambda each: source.place((*_SECTION, *each[0])))
         raise source.error((*_SECTION, *keys), reason, mend) from error
     values = written.model_dump()
+    values["replicas"] = written.replicas  # as a value, not as a dictionary
     arguments, on_failure, bounds = (values.pop(name) for name in ("engine_arguments", "on_failure", "gateway"))
     pools, prices = values.pop("pools"), values.pop("prices")
     for name in ("tls_cert", "tls_key"):

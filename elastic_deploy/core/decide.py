@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from elastic_deploy.core.deployment import DeploymentStep, step
 from elastic_deploy.core.distrust import drains
 from elastic_deploy.core.facts import Index
+from elastic_deploy.core.scaling import at_full, at_scale, scaled_memory
 from elastic_deploy.model.action import Action, DrainNode, RequestResources, Route, RouteEntry
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Memory
@@ -95,13 +96,24 @@ def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[
     steps = []
     for name in sorted({*specs, *remembered, *_running(index)}):
         if name in specs:
-            steps.append(step(specs[name], remembered.get(name), index, now))
+            steps.append(_scaled_step(specs[name], remembered.get(name), index, now))
             continue
         orphan = remembered.get(name) or DeploymentMemory(name, 0, waiting_since=now)
         wound_up = step(_unwanted(orphan), orphan, index, now)
         if wound_up.memory.replicas:
             steps.append(wound_up)
     return steps
+
+
+def _scaled_step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, now: float) -> DeploymentStep:
+    """A step with as many replicas as the load wants now."""
+    memory, said, wake_at = scaled_memory(spec, memory, index.snapshot, now)
+    scaled = at_scale(spec, memory)
+    done = step(scaled, memory, index, now)
+    wakes = [at for at in (done.wake_at, wake_at) if at is not None and at > now]
+    return replace(
+        done, spec=at_full(spec, scaled, done.spec), events=(*said, *done.events), wake_at=min(wakes, default=None)
+    )
 
 
 def _running(index: Index) -> list[str]:

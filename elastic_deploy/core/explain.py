@@ -15,6 +15,7 @@ from elastic_deploy.core.launches import launch_next, launch_said, setup_next, s
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.pool_words import pool_sentences
 from elastic_deploy.core.roster import asked_gpus, proven, spec_for
+from elastic_deploy.core.scaling import is_asleep
 from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.memory import DeploymentMemory, FailureKind, ReplicaMemory
@@ -59,6 +60,8 @@ def reason(spec: DeploymentSpec, memory: DeploymentMemory | None, snapshot: Snap
         return _stopped(memory)
     if phase is Phase.FAILED:
         return _failed(spec, memory)
+    if is_asleep(spec, memory):
+        return _sleeping(spec, memory, now)
     replicas = _Replicas(spec, memory, Index.of(snapshot), now)
     said = {
         Phase.WAITING: _waiting,
@@ -102,6 +105,15 @@ class _Replicas:
         total = self.spec.shape.replicas if self.spec.former is None else len(self.memory.staying)
         ready = len(self.of(Phase.READY))
         return f" {ready} of {total} replicas serve{'s' if ready == 1 else ''}." if total > 1 else ""
+
+
+def _sleeping(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> str:
+    since = memory.scale.since if memory.scale else now
+    left = f" What is left of {', '.join(r.id for r in memory.replicas)} is being ended." if memory.replicas else ""
+    return (
+        f"It sleeps since {format_duration(max(0.0, now - since))}, after {format_duration(spec.idle_timeout)} without"
+        f" a request: no GPU is asked for, and the next request is held and wakes it.{left}"
+    )
 
 
 def _stopped(memory: DeploymentMemory) -> str:

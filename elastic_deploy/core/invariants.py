@@ -7,6 +7,7 @@ from elastic_deploy.core.decide import Decision
 from elastic_deploy.core.facts import HANDOVER, Index, is_gone
 from elastic_deploy.core.moving import MOVED, TAKEN
 from elastic_deploy.core.roster import is_moving, most_gpus
+from elastic_deploy.core.scaling import at_scale
 from elastic_deploy.model.action import (
     CreatePlacementGroup,
     EndEngine,
@@ -86,7 +87,8 @@ def _ends_no_healthy_engine(
     Or because the cloud takes a node of it: when that is near, or when enough others serve. And then it has first been
     taken out of the routing table, and has nothing to do or has had its time to finish.
     """
-    specs = {d.name: d for d in spec.deployments if d.wanted}
+    scales = {d.name: d for d in decision.memory.deployments}
+    specs = {d.name: at_scale(d, scales.get(d.name)) for d in spec.deployments if d.wanted}
     remembered = {(d.name, r.id): (d, r) for d in memory.deployments for r in d.replicas}
     after = {(d.name, r.id): r for d in decision.memory.deployments for r in d.replicas}
     broken = []

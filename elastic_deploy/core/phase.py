@@ -44,6 +44,8 @@ def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phas
         return Phase.READY
     if spec.former is None and sum(1 for r in replicas if replica_phase(r) is Phase.READY) >= spec.shape.replicas > 0:
         return Phase.READY  # one more is on its way, in the place of one that the cloud is about to take
+    if spec.former is None and Phase.RECOVERING not in phases and _has_least(spec, replicas):
+        return Phase.READY
     if spec.former is not None and Phase.READY in phases:
         return _changing(spec, spec.former, replicas)
     if Phase.READY in phases and any(is_overdue(spec, memory, replica, now) for replica in replicas):
@@ -51,6 +53,12 @@ def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phas
     if Phase.RECOVERING in phases:
         return Phase.RECOVERING
     return Phase.WAITING if Phase.WAITING in phases or not phases else Phase.STARTING
+
+
+def _has_least(spec: DeploymentSpec, replicas: tuple[ReplicaMemory, ...]) -> bool:
+    """Whether as many serve as its range promises: more are on their way because there is more to do than usual."""
+    serving = sum(1 for replica in replicas if replica_phase(replica) is Phase.READY)
+    return spec.scaling is not None and serving >= max(1, spec.scaling.least)
 
 
 def _changing(spec: DeploymentSpec, former: DeploymentSpec, replicas: tuple[ReplicaMemory, ...]) -> Phase:

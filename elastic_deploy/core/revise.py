@@ -20,7 +20,7 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "gpus": str(shape.gpus),
         "tensor_parallel": str(shape.tensor_parallel),
         "pipeline_parallel": str(shape.pipeline_parallel),
-        "replicas": str(shape.replicas),
+        "replicas": f"{spec.scaling.least}:{shape.replicas}" if spec.scaling else str(shape.replicas),
         "engine_arguments": shlex.join(spec.engine_arguments) or "(none)",
         "wait_timeout": format_duration(spec.wait_timeout),
         "engine_start_timeout": format_duration(spec.engine_start_timeout),
@@ -35,7 +35,21 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "partial_timeout": format_duration(spec.partial_timeout),
         "partial_budget": "none" if spec.partial_budget is None else f"{spec.partial_budget:g} USD",
         "prices": ", ".join(f"{name} {price:g}" for name, price in spec.prices) or "none known",
+        "lease": format_duration(spec.lease),
+        "idle_timeout": format_duration(spec.idle_timeout),
+        "scaling": _scaling(spec),
     }
+
+
+def _scaling(spec: DeploymentSpec) -> str:
+    """By what the load decides over the number of replicas; `(none)` where it does not."""
+    each = spec.scaling
+    if each is None:
+        return "(none)"
+    return (
+        f"{each.requests_per_replica} requests a replica, grown after {format_duration(each.grow_after)},"
+        f" shrunk after {format_duration(each.shrink_after)}"
+    )
 
 
 def difference(old: DeploymentSpec, new: DeploymentSpec) -> list[str]:
@@ -81,8 +95,16 @@ def _former(old: DeploymentSpec, memory: DeploymentMemory | None, wish: Deployme
 
 def acknowledged(memory: Memory, name: str) -> Memory:
     """The memory in which a change of a deployment that was given up is old news: the user has decided anew."""
-    deployments = tuple(replace(d, refused=None) if d.name == name and d.refused else d for d in memory.deployments)
+    deployments = tuple(_forgotten(d) if d.name == name else d for d in memory.deployments)
     return replace(memory, deployments=deployments)
+
+
+def _forgotten(memory: DeploymentMemory) -> DeploymentMemory:
+    """Without the change that was given up; and awake, as who asks for a deployment wants it to serve."""
+    sleeps = memory.scale is not None and memory.scale.replicas == 0
+    if memory.refused is None and not sleeps:
+        return memory
+    return replace(memory, refused=None, scale=None if sleeps else memory.scale)
 
 
 def is_same(old: DeploymentSpec, new: DeploymentSpec) -> bool:

@@ -17,6 +17,7 @@ from elastic_deploy.core.past import Past, expect_gang, expect_start
 from elastic_deploy.core.phase import phase_of, replica_phase
 from elastic_deploy.core.pool_words import pool_documents
 from elastic_deploy.core.roster import asked_bundles, asked_gpus, is_moving, proven
+from elastic_deploy.core.scaling import at_scale, is_scaled
 from elastic_deploy.core.steps import Track
 from elastic_deploy.core.tally import tally
 from elastic_deploy.core.waiting import ledger_document
@@ -126,6 +127,7 @@ def _node(record: NodeRecord, bundles: dict[str, int], notice: NodeNotice | None
 
 
 def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _World) -> dict[str, Any]:
+    most, spec = spec.shape.replicas, at_scale(spec, memory)
     phase = phase_of(spec, memory, world.now) if memory else Phase.WAITING
     ended = phase if phase in (Phase.STOPPED, Phase.FAILED) else None
     asks = ended is None or (ended is Phase.FAILED and spec.on_failure is OnFailure.KEEP)
@@ -158,10 +160,11 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         "failure": _failure(failure),
         "rollout": _rollout(spec, memory),
         "since": world.past.phase_since.get(spec.name),
-        "deadline": _deadline(spec, memory) if phase is Phase.WAITING else None,
+        "deadline": _deadline(spec, memory) if phase is Phase.WAITING and spec.shape.replicas else None,
         "model_source": spec.model,
         "pools": pool_documents(spec, memory),
         "wasted_usd": round(memory.wasted, 4) if memory else 0.0,
+        "scale": _scale(spec, most) if is_scaled(spec) else None,
     }
 
 
@@ -170,6 +173,12 @@ def _requested(spec: DeploymentSpec, memory: DeploymentMemory | None, gpus: int)
     if memory is None or all(replica.pool is not None for replica in memory.staying):
         return gpus
     return sum(bundle.count for bundle in asked_bundles(spec, memory))
+
+
+def _scale(spec: DeploymentSpec, most: int) -> dict[str, Any]:
+    """Between which numbers of replicas the load decides, and when it decides for none."""
+    least = most if spec.scaling is None else spec.scaling.least
+    return {"min": least, "max": most, "idle_timeout": spec.idle_timeout}
 
 
 def _failure(failure: Failure | None) -> dict[str, str] | None:
@@ -192,7 +201,7 @@ def _rollout(spec: DeploymentSpec, memory: DeploymentMemory | None) -> dict[str,
 
 def _expected(phase: Phase, memory: DeploymentMemory | None, past: Past) -> tuple[str, ...]:
     """What this cluster's past lets one expect of what the deployment waits for now."""
-    if phase not in (Phase.WAITING, Phase.STARTING, Phase.RECOVERING):
+    if phase not in (Phase.WAITING, Phase.STARTING, Phase.RECOVERING) or (memory is not None and not memory.staying):
         return ()
     gathering = memory is None or any(r.whole_since is None for r in memory.replicas if not r.serves)
     return (expect_gang(past) if gathering else expect_start(past),)

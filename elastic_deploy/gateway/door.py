@@ -13,6 +13,7 @@ from aiohttp.http import HttpVersion11
 from elastic_deploy.gateway import keys, paths, refusal
 from elastic_deploy.gateway.ask import parse_ask
 from elastic_deploy.gateway.balance import Load
+from elastic_deploy.gateway.demand import Demand
 from elastic_deploy.gateway.engine_pages import EnginePages
 from elastic_deploy.gateway.files import Files
 from elastic_deploy.gateway.forward import Forwarder
@@ -47,6 +48,7 @@ class Door:
         load: Load,
         room: WaitingRoom,
         metrics: Metrics,
+        demand: Demand,
         log: Log,
     ) -> None:
         self._limits = limits
@@ -56,6 +58,7 @@ class Door:
         self._load = load
         self._room = room
         self._metrics = metrics
+        self._demand = demand
         self._log = log
         self.busy = 0
         """Requests that are being answered."""
@@ -118,7 +121,8 @@ class Door:
         record.deployment = route.deployment
         if route.deployment not in opens:
             raise RefusalError(refusal.other_key(ask.model))
-        return await self._forwarder.forward(request, ask, record)
+        with self._demand.one_more(route.deployment):
+            return await self._forwarder.forward(request, ask, record)
 
     async def _body(self, request: web.BaseRequest, record: Record) -> bytes:
         """The whole body. Raises RefusalError where it is too large, too slow, or not what its headers say."""

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from elastic_deploy.gateway import files
 from elastic_deploy.gateway.balance import Load
+from elastic_deploy.gateway.demand import Demand
 from elastic_deploy.gateway.door import Door
 from elastic_deploy.gateway.engine_pages import EnginePages
 from elastic_deploy.gateway.files import Files
@@ -46,6 +47,7 @@ class Gateway:
         self._room = WaitingRoom(settings.hold)
         self._load = Load()
         self._metrics = Metrics()
+        self._demand = Demand(settings.directory)
         self._announcement = settings.directory / "gateway.json"
         self._port = settings.port
         self._certificate: Certificate | None = None
@@ -63,7 +65,15 @@ class Gateway:
         forwarder = Forwarder(self._settings, self._files, self._engines, self._load, self._room, self._metrics)
         pages = EnginePages(self._engines, self._files)
         self._door = Door(
-            self._settings.client, self._files, forwarder, pages, self._load, self._room, self._metrics, self._log
+            self._settings.client,
+            self._files,
+            forwarder,
+            pages,
+            self._load,
+            self._room,
+            self._metrics,
+            self._demand,
+            self._log,
         )
         self._server = DoorServer(self._door.handle, self._log, self._settings.client)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=LAST_MOMENT)
@@ -95,6 +105,7 @@ class Gateway:
         cut_off = self._door.busy
         self._door.cutting_off = True
         await self._close()
+        self._demand.withdraw()
         self._withdraw()
         self._log.event("stopped", cut_off=cut_off)
 
@@ -110,6 +121,7 @@ class Gateway:
         if self._files.poll() and self._files.table:
             self._load.keep({backend.engine for backend in self._files.table.backends})
             self._room.wake(self._files.table)
+        self._demand.tell(self._files.table, self._room)
 
     async def watch(self) -> None:
         """Follow the files for ever."""

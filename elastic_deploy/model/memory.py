@@ -155,6 +155,22 @@ class ReplicaMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """How many replicas are wanted by a deployment's load, since when; 0: it sleeps.
+
+    `over_since` is since when there has been more to do than they are meant for, `under_since` since when fewer would
+    have been enough, and `peak` how many of those at the most. `woken`: it slept before.
+    """
+
+    replicas: int
+    since: float
+    over_since: float | None = None
+    under_since: float | None = None
+    peak: int = 0
+    woken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentMemory:
     """One deployment, as far as `revision` of its spec has been taken up.
 
@@ -175,6 +191,8 @@ class DeploymentMemory:
     refused: Failure | None = None
     rests: tuple[Rest, ...] = ()
     wasted: float = 0.0
+    scale: Scale | None = None
+    """How many replicas its load wants, where the load decides; None: as many as its shape has."""
 
     @property
     def staying(self) -> tuple[ReplicaMemory, ...]:

@@ -239,6 +239,23 @@ class PathsSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadSeen:
+    """What clients ask of a deployment, as the front door counts it, at `at`.
+
+    `running` requests are with an engine, `waiting` ones are held for one. `quiet_for` is how many seconds nobody has
+    asked anything, as far as the front door can know: no longer than it has watched. `last_request_ago` is how long
+    ago it saw the last request, None where it has seen none. Neither is taken from the wall's clock.
+    """
+
+    deployment: str
+    at: float
+    running: int
+    waiting: int
+    quiet_for: float
+    last_request_ago: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ActionFailure:
     """An action of the last decision that could not be carried out: the name of its class, of what, and the error."""
 
@@ -262,3 +279,5 @@ class Snapshot:
     notices: tuple[NodeNotice, ...] = ()
     setup_troubles: tuple[SetupTrouble, ...] = ()
     paths: tuple[PathsSeen, ...] = ()
+    loads: tuple[LoadSeen, ...] = ()
+    """Of the deployments of which the front door has said something; of any other nothing is known."""

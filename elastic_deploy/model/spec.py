@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from elastic_deploy.model.pool import ANYWHERE, Pool
+from elastic_deploy.model.scaling import Scaling
 from elastic_deploy.model.shape import Bundle, Shape
 
 GPU_BUNDLE: dict[str, float] = {"GPU": 1.0}
@@ -75,6 +76,12 @@ class DeploymentSpec:
     """What such nodes may cost, in US dollars, before they are released."""
     prices: tuple[tuple[str, float], ...] = ()
     """US dollars an hour by node type, as far as they are known."""
+    lease: float | None = 600.0
+    """How long GPUs are asked for and kept when nobody supervises the cluster any more; None keeps them for ever."""
+    idle_timeout: float | None = None
+    """After so long without a request its GPUs are released, until the next one comes; None keeps them."""
+    scaling: Scaling | None = None
+    """How the load decides how many replicas there are, up to the shape's; None: always the shape's."""
 
     @property
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from elastic_deploy.model.errors import InvalidConfigError, UsageError
 from elastic_deploy.model.front_door import FrontDoorBounds
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.scaling import ReplicaRange, Scaling
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
 from elastic_deploy.planning.settings import ENDLESS, NAME, Settings, overlay, problems
@@ -31,6 +32,11 @@ _TAKEN_OVER = (
     "prices",
 )
 """Settings that stand in the request as they were said, if they were."""
+
+_SCALING = ("requests_per_replica", "grow_after", "shrink_after")
+
+IDLE_TIMEOUT = 600.0
+"""Seconds without a request after which a deployment of 0:MAX replicas releases its GPUs, if nobody says other."""
 
 
 PARTIAL_TIMEOUT = 900.0
@@ -71,6 +77,9 @@ class DeploymentRequest:
     partial_timeout: float | None = None
     partial_budget: float | None = None
     prices: tuple[tuple[str, float], ...] = ()
+    lease: float | None = 600.0
+    idle_timeout: float | None = None
+    scaling: Scaling | None = None
 
 
 def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
@@ -106,6 +115,9 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
         seconds = getattr(said, name)
         if seconds is not None:
             decided[name] = None if math.isinf(seconds) else seconds
+    scaling = _scaling(said)
+    if scaling is not None and scaling.least == 0:
+        decided.setdefault("idle_timeout", IDLE_TIMEOUT)
     arguments = said.engine_arguments or ()
     return DeploymentRequest(
         name=said.name or deployment_name(said.model),
@@ -114,7 +126,8 @@ def merge(settings: Settings, flags: Settings) -> DeploymentRequest:
         gpus=said.gpus,
         tensor_parallel_size=said.tensor_parallel_size,
         pipeline_parallel_size=said.pipeline_parallel_size,
-        replicas=said.replicas,
+        replicas=said.replicas.most if isinstance(said.replicas, ReplicaRange) else said.replicas,
+        scaling=scaling,
         min_gpus=min_gpus,
         engine_arguments=arguments,
         bounds=said.gateway or FrontDoorBounds(),
@@ -153,7 +166,26 @@ def spec_of(
         partial_timeout=request.partial_timeout,
         partial_budget=request.partial_budget,
         prices=tuple(sorted({**dict(prices), **dict(request.prices)}.items())),
+        lease=request.lease,
+        idle_timeout=request.idle_timeout,
+        scaling=request.scaling,
     )
+
+
+def _scaling(said: Settings) -> Scaling | None:
+    """How the load decides, where a range leaves that to it.
+
+    Raises InvalidConfigError where a range from 0 is never to come to 0.
+    """
+    if not isinstance(said.replicas, ReplicaRange):
+        return None
+    if said.replicas.least == 0 and said.idle_timeout is not None and math.isinf(said.idle_timeout):
+        raise InvalidConfigError(
+            f"Replicas {said.replicas} come to 0 by an idle timeout, which is none: name a time with --idle-timeout,"
+            f" or ask for 1:{said.replicas.most}."
+        )
+    told = {name: getattr(said, name) for name in _SCALING if getattr(said, name) is not None}
+    return Scaling(said.replicas.least, **told)
 
 
 def flag(setting: str) -> str:

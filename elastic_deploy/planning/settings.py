@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 from elastic_deploy.model.front_door import FrontDoorBounds, overlaid
+from elastic_deploy.model.scaling import ReplicaRange
 from elastic_deploy.model.spec import OnFailure
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -35,8 +36,8 @@ class Settings:
     """GPUs that share each layer; given, it is insisted on, over several nodes if need be."""
     pipeline_parallel_size: int | None = None
     """Stages that the layers are cut into."""
-    replicas: int | None = None
-    """Engines side by side."""
+    replicas: int | ReplicaRange | None = None
+    """Engines side by side; a range lets the load decide, and `gpus` are those of the most."""
     min_gpus: int | None = None
     """Serve in a smaller shape with this many GPUs rather than not at all; default: all that is asked."""
     wait_timeout: float | None = None
@@ -76,6 +77,16 @@ class Settings:
     """What such nodes may cost, in US dollars; default: no limit."""
     prices: tuple[tuple[str, float], ...] | None = None
     """US dollars an hour by node type; default: what is known of EC2's on-demand prices."""
+    lease: float | None = None
+    """How long the GPUs are kept when the supervisor is gone for good; default 10 minutes."""
+    idle_timeout: float | None = None
+    """After so long without a request the GPUs are released until the next; default: never, 10 minutes for 0:MAX."""
+    requests_per_replica: int | None = None
+    """How many requests a replica of a range is meant to have at once; default 8."""
+    grow_after: float | None = None
+    """How long there must be more requests than that before a replica is added; default 30 seconds."""
+    shrink_after: float | None = None
+    """How long fewer replicas must have been enough before one goes; default 5 minutes."""
 
 
 DURATIONS = (
@@ -86,8 +97,12 @@ DURATIONS = (
     "drain_timeout",
     "pool_timeout",
     "partial_timeout",
+    "lease",
+    "idle_timeout",
+    "grow_after",
+    "shrink_after",
 )
-ENDLESS = ("wait_timeout", "engine_start_timeout", "pool_timeout", "partial_timeout")
+ENDLESS = ("wait_timeout", "engine_start_timeout", "pool_timeout", "partial_timeout", "lease", "idle_timeout")
 """The durations that may be `none`: a canary without a limit would prove nothing."""
 
 
@@ -101,6 +116,12 @@ class Problem:
 
 def _at_least_one(value: object) -> bool:
     return isinstance(value, int) and value >= 1
+
+
+def _is_replicas(value: object) -> bool:
+    if isinstance(value, ReplicaRange):
+        return 0 <= value.least <= value.most and value.most >= 1
+    return _at_least_one(value)
 
 
 def _is_port(value: object) -> bool:
@@ -157,7 +178,7 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("gpus", _at_least_one, _COUNT),
     ("tensor_parallel_size", _at_least_one, _COUNT),
     ("pipeline_parallel_size", _at_least_one, _COUNT),
-    ("replicas", _at_least_one, _COUNT),
+    ("replicas", _is_replicas, "must be a whole number, 1 or more, or MIN:MAX with MIN from 0 to MAX"),
     ("min_gpus", _at_least_one, _COUNT),
     ("port", _is_port, "must be a port, 1 to 65535"),
     ("tls_cert", _is_path, "must be a file"),
@@ -167,6 +188,7 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("pools", _are_pools, "must be names of pools, each once, of letters, digits, '.', '_' and '-'"),
     ("partial_budget", _is_money, "must be US dollars, more than 0"),
     ("prices", _are_prices, "must be US dollars an hour, 0 or more, by node type"),
+    ("requests_per_replica", _at_least_one, _COUNT),
 )
 _BOUND_RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("hold_timeout", _is_time, _TIME),

@@ -18,6 +18,7 @@ from typing import Any
 
 from elastic_deploy.model.errors import ExitCode, RefusedError, UserError
 from elastic_deploy.runtime.head_dir import head_dir
+from elastic_deploy.runtime.lease import ends_in
 from elastic_deploy.runtime.socket_path import open_socket_path
 
 ANSWERS_WITHIN = 20.0
@@ -46,7 +47,7 @@ def _connect(directory: Path, patience: float) -> socket.socket:
                 log = directory / "supervisor.log"
                 raise RefusedError(
                     f"The supervisor on the head does not answer ({error.strerror}): run `elastic-deploy up` again, "
-                    f"or see {log} on the head."
+                    f"or see {log} on the head.{ends_in(directory, time.time())}"
                 ) from error
             time.sleep(RETRY)
         else:

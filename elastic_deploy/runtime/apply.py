@@ -61,6 +61,11 @@ class Applier:
         self._next: dict[str, Action] = {}
         self._failures: list[ActionFailure] = []
 
+    @property
+    def busy(self) -> bool:
+        """Whether any action is still under way."""
+        return bool(self._busy)
+
     def take_failures(self) -> tuple[ActionFailure, ...]:
         """What has failed since the last look."""
         failures, self._failures = tuple(self._failures), []

@@ -18,6 +18,7 @@ from typing import Any
 from elastic_deploy.core.decide import decide, resumed
 from elastic_deploy.core.distrust import paths_wanted
 from elastic_deploy.core.invariants import violations
+from elastic_deploy.core.lease import is_leased, lease_term
 from elastic_deploy.core.ledger import Ledger, advance
 from elastic_deploy.core.past import expected_at, past_of
 from elastic_deploy.core.revise import acknowledged, difference, is_same, revised
@@ -38,6 +39,8 @@ from elastic_deploy.runtime.front_door import FrontDoor
 from elastic_deploy.runtime.group_watch import GroupWatch
 from elastic_deploy.runtime.interruption_watch import InterruptionWatch, is_watched
 from elastic_deploy.runtime.journal import Event, Journal
+from elastic_deploy.runtime.lease import Lease
+from elastic_deploy.runtime.load_files import read_loads
 from elastic_deploy.runtime.monitor import find_monitor, start_monitor
 from elastic_deploy.runtime.observe import Observer
 from elastic_deploy.runtime.path_look import PathLook
@@ -76,6 +79,7 @@ class Supervisor:
         self._interruptions = InterruptionWatch(self._wake.set, self._state.notices)
         self._applier = Applier(directory, self.engine_key, self._expected, self._wake.set)
         self._front_door = FrontDoor(directory, host, lambda: self._state.door, self._wake.set)
+        self._lease = Lease(directory, gcs_address, session)
 
     def _restored(self, session: str) -> State:
         found = store.load(self._directory / "state.json")
@@ -92,6 +96,8 @@ class Supervisor:
     async def run(self) -> None:
         """Supervise for ever."""
         await self._record([EventDraft("supervisor.started", "The supervisor runs.", subject="supervisor")])
+        if ending := self._lease.take_ending():
+            await self._record([EventDraft("lease.ended", ending, subject="lease", because="supervisor")])
         if self._holds_back:
             message = "Its state cannot be read: nothing is started or ended until `up` or `down` says what is wanted."
             await self._record([EventDraft("state.unreadable", message, subject="supervisor", because="supervisor")])
@@ -103,9 +109,11 @@ class Supervisor:
             self._wake.clear()
 
     async def _step(self) -> float | None:
+        self._lease.touch()
         state = self._state
         snapshot = await self._observer.look(self._prober.seen, self._applier.take_failures(), self._watched())
-        snapshot = replace(snapshot, notices=self._interruptions.seen, paths=self._path_look.seen)
+        loads = await asyncio.to_thread(read_loads, self._directory)
+        snapshot = replace(snapshot, notices=self._interruptions.seen, paths=self._path_look.seen, loads=loads)
         self._snapshot = snapshot
         now = time.time()
         ledger, changes = advance(state.ledger, snapshot)
@@ -114,8 +122,10 @@ class Supervisor:
             return None
         # The specs may have been changed while the world was looked at: the newest hold.
         spec = self._state.spec
-        decision = decide(spec, snapshot, state.memory, now)
-        if broken := violations(spec, snapshot, state.memory, now, decision):
+        # So has the memory, where the user has decided anew.
+        memory = self._state.memory
+        decision = decide(spec, snapshot, memory, now)
+        if broken := violations(spec, snapshot, memory, now, decision):
             await self._withhold("; ".join(broken), ledger)
             return None
         self._save(
@@ -130,6 +140,7 @@ class Supervisor:
         )
         self._withheld = ""
         await self._record(decision.why)
+        await self._renew_lease()
         # With the spec that the decision was made on: that one has every version for which an engine is started now.
         self._applier.carry_out(decision.actions, spec)
         if snapshot.engines.known:
@@ -139,6 +150,11 @@ class Supervisor:
         self._watch_for_interruptions(snapshot)
         await self._front_door.keep(self._state.port, wanted=any(d.wanted for d in spec.deployments))
         return decision.wake_at
+
+    async def _renew_lease(self) -> None:
+        """Begin another term of the lease on the GPUs: whoever runs this loop supervises them."""
+        spec, memory = self._state.spec, self._state.memory
+        await asyncio.to_thread(self._lease.renew, lease_term(spec), leased=is_leased(spec, memory))
 
     def _watch_for_interruptions(self, snapshot: Snapshot) -> None:
         """Ask the nodes that hold bundles of ours what their cloud says of their end, where there is one to say it."""
@@ -313,7 +329,12 @@ class Supervisor:
         self._steps.read(events[self._steps_read :])
         self._steps_read = len(events)
         past, tracks = past_of(events), self._steps.tracks()
-        return status_document(state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, tracks)
+        document = status_document(
+            state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, tracks
+        )
+        lease = {"renewed_at": self._lease.renewed_at, "ends_at": self._lease.ends_at}
+        document["request"]["lease"] = lease if self._lease.renewed_at is not None else None
+        return document
 
     def engines(self, deployment: str | None, replica: str | None) -> list[tuple[EngineName, str]]:
         """The latest engine of each replica chosen, with Ray's id of its node ("" where it has none yet)."""

@@ -12,6 +12,7 @@ from elastic_deploy.cluster.settings import WrittenBounds, WrittenSettings, read
 from elastic_deploy.cluster.yaml_source import read
 from elastic_deploy.model.errors import InvalidConfigError
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.scaling import ReplicaRange
 from elastic_deploy.model.spec import OnFailure
 from elastic_deploy.planning.settings import DURATIONS, ENDLESS, Settings
 
@@ -24,7 +25,7 @@ metadata:
     gpus: 8
     tensor_parallel_size: 2
     pipeline_parallel_size: 2
-    replicas: 2
+    replicas: "1:2"
     min_gpus: 4
     wait_timeout: none
     port: 9000
@@ -51,6 +52,11 @@ metadata:
     partial_timeout: none
     partial_budget: 12
     prices: {gpu-a: 1.5, gpu-b: 2}
+    lease: none
+    idle_timeout: 15m
+    requests_per_replica: 4
+    grow_after: 10s
+    shrink_after: 3m
 """
 
 
@@ -67,7 +73,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         gpus=8,
         tensor_parallel_size=2,
         pipeline_parallel_size=2,
-        replicas=2,
+        replicas=ReplicaRange(1, 2),
         min_gpus=4,
         wait_timeout=math.inf,
         port=9000,
@@ -95,6 +101,11 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         partial_timeout=math.inf,
         partial_budget=12.0,
         prices=(("gpu-a", 1.5), ("gpu-b", 2.0)),
+        lease=math.inf,
+        idle_timeout=900.0,
+        requests_per_replica=4,
+        grow_after=10.0,
+        shrink_after=180.0,
     )
     assert set(yaml.safe_load(ALL)["metadata"]["elastic_deploy"]) == {each.name for each in fields(Settings)}
 

@@ -9,6 +9,7 @@ from elastic_deploy.core.revise import acknowledged, difference, is_same, revise
 from elastic_deploy.core.roster import versions_of
 from elastic_deploy.model.memory import DeploymentMemory, Failure, FailureKind, Memory, ReplicaMemory
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.scaling import Scaling
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
 
@@ -31,6 +32,9 @@ OTHER_CHANGES: dict[str, Any] = {
     "partial_timeout": 60.0,
     "partial_budget": 5.0,
     "prices": (("gpu-a", 1.0),),
+    "lease": None,
+    "idle_timeout": 60.0,
+    "scaling": Scaling(0),
 }
 
 

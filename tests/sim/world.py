@@ -3,7 +3,7 @@
 It has a clock of its own. `problems` collects what must never happen in it, whatever the supervisor believed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from elastic_deploy.model.action import (
     Action,
@@ -22,6 +22,7 @@ from elastic_deploy.model.snapshot import (
     EngineSeen,
     EngineState,
     GroupState,
+    LoadSeen,
     PathsSeen,
     ProbeSeen,
     Reading,
@@ -81,6 +82,7 @@ class World:
     wedging_deaths: bool = False
     bad_versions: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    loads: tuple[LoadSeen, ...] = ()
 
     def advance(self, seconds: float = 1.0) -> None:
         """Let time pass."""
@@ -157,6 +159,7 @@ class World:
             launch_failures=tuple(self.machines.refusals),
             monitor_alive=Reading(self.now, self.now >= self.machines.monitor_dead_until),
             notices=self.machines.notices(self.now),
+            loads=tuple(replace(load, at=self.now) for load in self.loads),
         )
 
     def _reading(self, what: str, value: tuple) -> Reading:  # type: ignore[type-arg]
