@@ -2,8 +2,8 @@
 
 A deployment has keys more than the contract names, for the `up` that waits for it and for `status`'s page: `failure`
 (`{"kind", "message"}`, or null), `rollout` (how a change fares, or null), `deadline` (when its wait is over, or null)
-and `model_source` (where its weights come from), `pools` and `wasted_usd` (what nodes cost that waited in vain).
-`api_key_file` is left empty: only the user's machine knows it.
+`model_source` (where its weights come from), `pools` and `wasted_usd` (what nodes cost that waited in vain), and
+`scale` where its load decides over its replicas. `api_key_file` is left empty: only the user's machine knows it.
 """
 
 from collections import defaultdict
@@ -164,7 +164,7 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         "model_source": spec.model,
         "pools": pool_documents(spec, memory),
         "wasted_usd": round(memory.wasted, 4) if memory else 0.0,
-        "scale": _scale(spec, most) if is_scaled(spec) else None,
+        **({"scale": _scale(spec, most)} if is_scaled(spec) else {}),
     }
 
 

@@ -97,9 +97,10 @@ class Ending:
 
 def main() -> int:
     """End the lease; 0 when nothing is left of it."""
-    directory, gcs_address, session = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    seen, inode = sys.argv[4].split(",")
-    ray.init(gcs_address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    directory, session = Path(sys.argv[1]), sys.argv[2]
+    seen, inode = sys.argv[3].split(",")
+    # As the agent does: Ray knows its head's address here, and would rewrite that of a local one.
+    ray.init("auto", namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     if ray_tables.session_name() != session:
         return DONE  # another cluster at the same address
     logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())

@@ -95,7 +95,7 @@ def _end(directory: Path, terms: Terms) -> bool:
     In a process of its own: only then is Ray imported, which takes a hundred megabytes.
     """
     renewal = ",".join(map(str, renewal_of(directory)))
-    command = [sys.executable, "-m", ENDING, str(directory), terms.gcs_address, terms.session, renewal]
+    command = [sys.executable, "-m", ENDING, str(directory), terms.session, renewal]
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, timeout=ENDED_WITHIN, check=False, stdin=subprocess.DEVNULL).returncode == 0
     return False

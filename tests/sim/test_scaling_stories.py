@@ -187,3 +187,12 @@ def test_a_steady_load_comes_to_rest(requests: int) -> None:
     demand.run(900, requests)
     assert kinds(play) == before
     assert demand.replicas * RULE.requests_per_replica >= min(requests, 12)
+
+
+def test_a_burst_that_is_soon_over_adds_no_replica() -> None:
+    play, demand = served(SCALED)
+    for _ in range(20):
+        demand.run(int(RULE.grow_after) - 1, 12)
+        demand.run(1, 1)
+    assert demand.replicas == 1
+    assert kinds(play) == []
