@@ -52,7 +52,7 @@ def test_a_held_request_wakes_it_and_is_answered(sleeper: User) -> None:
 def test_it_grows_and_shrinks_by_load_without_a_failed_request(sleeper: User) -> None:
     with load(sleeper, 4, pause_s=0.05) as streams:
         sleeper.until("two serve", lambda: sum(r["phase"] == "ready" for r in sleeper.deployment()["replicas"]) == 2)
-        streams.until(len(streams.ended) + 20, 120)
+        streams.until(len(streams.ended()) + 20, 120)
         ended = list(streams.finish())
     with load(sleeper, 1, pause_s=0.2) as streams:
         sleeper.until("one is left", lambda: len(sleeper.deployment()["replicas"]) == 1, 180)
