@@ -18,7 +18,7 @@ from typing import Any
 
 from elastic_deploy.model.errors import ExitCode, RefusedError, UserError
 from elastic_deploy.runtime.head_dir import head_dir
-from elastic_deploy.runtime.lease import ends_in
+from elastic_deploy.runtime.lease_terms import ends_in
 from elastic_deploy.runtime.socket_path import open_socket_path
 
 ANSWERS_WITHIN = 20.0

@@ -23,8 +23,8 @@ from elastic_deploy.model.snapshot import EngineState, GroupState, Snapshot
 from elastic_deploy.model.spec import ClusterSpec
 from elastic_deploy.runtime import ray_tables
 from elastic_deploy.runtime.apply import Applier
-from elastic_deploy.runtime.lease import ended_path
 from elastic_deploy.runtime.lease_keeper import renewal_of
+from elastic_deploy.runtime.lease_terms import ended_path
 from elastic_deploy.runtime.observe import Observer
 
 FINISHES_WITHIN = 30.0

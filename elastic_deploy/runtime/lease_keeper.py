@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from elastic_deploy.runtime.lease import LostLeaseError, Terms, keeper_path, lease_path, read_terms
+from elastic_deploy.runtime.lease_terms import LostLeaseError, Terms, keeper_path, lease_path, read_terms
 
 ENDING = "elastic_deploy.runtime.lease_end"
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from elastic_deploy.runtime import lease_keeper
-from elastic_deploy.runtime.lease import Lease, Terms, ends_in, is_kept, keeper_path, lease_path
+from elastic_deploy.runtime.lease import Lease, is_kept
 from elastic_deploy.runtime.lease_keeper import Watch, keep
+from elastic_deploy.runtime.lease_terms import Terms, ends_in, keeper_path, lease_path
 
 SESSION = "session_1"
 
