@@ -1,6 +1,7 @@
 """The status document of the contract, from values alone; called by the supervisor, printed by `cli.render`.
 
 A deployment has keys more than the contract names, for the `up` that waits for it and for `status`'s page: `failure`
+(`{"kind", "message"}`, or null), `rollout` (how a change fares, or null), `deadline` (when its wait is over, or null),
 `model_source` (where its weights come from), `pools` and `wasted_usd` (what nodes cost that waited in vain), and
 `scale` where its load decides over its replicas. `api_key_file` is left empty: only the user's machine knows it.
 """
