@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from elastic_deploy.core.deployment import DeploymentStep, step
 from elastic_deploy.core.distrust import drains
 from elastic_deploy.core.facts import Index
+from elastic_deploy.core.ladder import at_rung, laddered, stepped
 from elastic_deploy.core.scaling import at_full, at_scale, scaled_memory
 from elastic_deploy.model.action import Action, DrainNode, RequestResources, Route, RouteEntry
 from elastic_deploy.model.event import EventDraft
@@ -106,13 +107,20 @@ def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[
 
 
 def _scaled_step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, now: float) -> DeploymentStep:
-    """A step with as many replicas as the load wants now."""
+    """A step with as many replicas as the load wants now, in the shape that can be had."""
     memory, said, wake_at = scaled_memory(spec, memory, index.snapshot, now)
     scaled = at_scale(spec, memory)
-    done = step(scaled, memory, index, now)
-    wakes = [at for at in (done.wake_at, wake_at) if at is not None and at > now]
+    footing = laddered(scaled, memory, index, now)
+    lowered = at_rung(scaled, footing.memory, holds_partial=footing.holds_partial)
+    done = step(lowered, footing.memory, index, now)
+    raised, after, told = stepped(scaled, lowered, done.spec, done.memory, now)
+    wakes = [at for at in (done.wake_at, wake_at, footing.wake_at) if at is not None and at > now]
     return replace(
-        done, spec=at_full(spec, scaled, done.spec), events=(*said, *done.events), wake_at=min(wakes, default=None)
+        done,
+        spec=at_full(spec, scaled, raised),
+        memory=after,
+        events=(*said, *footing.events, *done.events, *told),
+        wake_at=min(wakes, default=None),
     )
 
 

@@ -40,6 +40,8 @@ def phase_of(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Phas
         return Phase.FAILED
     replicas = memory.staying
     phases = {replica_phase(replica) for replica in replicas}
+    if spec.full is not None and Phase.READY in phases:
+        return Phase.DEGRADED
     if phases == {Phase.READY}:
         return Phase.READY
     if spec.former is None and sum(1 for r in replicas if replica_phase(r) is Phase.READY) >= spec.shape.replicas > 0:

@@ -39,6 +39,8 @@ def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
     the spec says what they ask for.
     """
     former = spec.former
+    if spec.full is not None:
+        return spec.full.gpus  # what it serves on meanwhile is a part of that
     if former is None:
         if not is_moving(memory):
             return spec.shape.gpus
@@ -65,6 +67,8 @@ def asked_bundles(spec: DeploymentSpec, memory: DeploymentMemory) -> tuple[Bundl
         # Of a place that is wanted no more it asks for what it has there.
         if taken and replica.pool is not None and (spec.place(replica.pool) or replica.whole_since is not None):
             counts[replica.pool] = counts.get(replica.pool, 0) + taken
+    if gpus and spec.full is not None and counts:
+        counts[next(iter(counts))] += gpus
     return tuple(Bundle(dict(GPU_BUNDLE), count, Pool(name).labels) for name, count in sorted(counts.items()))
 
 
@@ -78,6 +82,8 @@ def most_gpus(spec: DeploymentSpec, *, moving: bool = False) -> int:
 
     `moving`: the cloud is about to take a node of it.
     """
+    if spec.full is not None:
+        return spec.full.gpus
     if spec.former is None:
         return most_gpus_moving(spec) if moving else spec.shape.gpus
     larger = max(spec.former.shape.gpus, spec.shape.gpus)

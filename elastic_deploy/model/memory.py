@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from elastic_deploy.model.action import RouteEntry
-from elastic_deploy.model.shape import Bundle
+from elastic_deploy.model.shape import Bundle, Shape
 
 
 class FailureKind(StrEnum):
@@ -171,6 +171,22 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Lowered:
+    """A deployment that serves, or is to serve, in a smaller shape than is wanted, since `since`.
+
+    While a change between the two shapes is rolled out, `shape` is the one that comes, `former` the one that goes;
+    `restoring` is as in a spec. The full shape is not tried again before `retry_at`, after `failures` in a row.
+    """
+
+    shape: Shape
+    since: float
+    former: Shape | None = None
+    restoring: bool = False
+    failures: int = 0
+    retry_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentMemory:
     """One deployment, as far as `revision` of its spec has been taken up.
 
@@ -191,6 +207,7 @@ class DeploymentMemory:
     refused: Failure | None = None
     rests: tuple[Rest, ...] = ()
     wasted: float = 0.0
+    lowered: Lowered | None = None
     scale: Scale | None = None
     """How many replicas its load wants, where the load decides; None: as many as its shape has."""
 

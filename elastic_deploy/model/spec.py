@@ -80,6 +80,12 @@ class DeploymentSpec:
     """How long GPUs are asked for and kept when nobody supervises the cluster any more; None keeps them for ever."""
     idle_timeout: float | None = None
     """After so long without a request its GPUs are released, until the next one comes; None keeps them."""
+    rungs: tuple[Shape, ...] = ()
+    """The smaller shapes in which it may serve while all of its GPUs cannot be had, the best first."""
+    degrade_after: float | None = 600.0
+    """How long all of them are waited for before that; None: it never serves smaller."""
+    full: Shape | None = None
+    """What is wanted, where `shape` is a smaller one in which it serves meanwhile."""
     scaling: Scaling | None = None
     """How the load decides how many replicas there are, up to the shape's; None: always the shape's."""
 

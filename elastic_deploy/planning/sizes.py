@@ -56,11 +56,11 @@ class Ground:
 
 def divide(gpus: int, given: Sizes, ground: Ground, facts: ModelFacts) -> tuple[Shape, tuple[str, ...]]:
     """The shape for `gpus` GPUs, and why, a sentence each. Raises NeverFitsError where there is none."""
-    shapes = [shape for shape in _all_shapes(gpus) if _as_given(shape, given)]
+    shapes = [shape for shape in all_shapes(gpus) if _as_given(shape, given)]
     if not shapes:
         raise NeverFitsError(_indivisible(gpus, given))
 
-    shapes = _only(shapes, lambda each: _splits(each, facts), lambda: _unsplittable(shapes, facts))
+    shapes = _only(shapes, lambda each: splits(each, facts), lambda: _unsplittable(shapes, facts))
     if given.tensor_parallel is None:
         shapes = _only(
             shapes, lambda each: ground.keeps_whole(each.tensor_parallel), lambda: _too_wide(gpus, shapes, ground)
@@ -86,7 +86,8 @@ def least_gpus(facts: ModelFacts, ground: Ground) -> int | None:
     return max(1, -(-facts.weight_bytes // int(memory * WEIGHTS_SHARE)))
 
 
-def _all_shapes(gpus: int) -> Iterator[Shape]:
+def all_shapes(gpus: int) -> Iterator[Shape]:
+    """Every way to divide so many GPUs."""
     for tensor in _divisors(gpus):
         for pipeline in _divisors(gpus // tensor):
             yield Shape(tensor, pipeline, gpus // tensor // pipeline)
@@ -104,7 +105,7 @@ def _as_given(shape: Shape, given: Sizes) -> bool:
     )
 
 
-def _splits(shape: Shape, facts: ModelFacts) -> bool:
+def splits(shape: Shape, facts: ModelFacts) -> bool:
     """Whether vLLM can cut the model so: heads over tensor parallel (key-value heads may be doubled), layers over
     stages."""
     tensor, heads = shape.tensor_parallel, facts.key_value_heads

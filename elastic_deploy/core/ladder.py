@@ -1,0 +1,195 @@
+"""Serving smaller while all GPUs cannot be had, and growing back: down the ladder of shapes, and up again.
+
+`core.decide` calls `laddered` before each step of a deployment and hands the step `at_rung`'s spec, which is a
+deployment of that shape. Replicas need no rung: those that have their GPUs serve while the others wait. So a rung is
+taken only where no replica has all of its own. The request for all GPUs stands meanwhile; when they have come, the full
+shape is rolled out like any change (`core.rollout`), and given up for the rung again where it does not come up. Pure.
+"""
+
+from dataclasses import dataclass, replace
+
+from elastic_deploy.core.facts import Index
+from elastic_deploy.core.partial import gathered
+from elastic_deploy.core.pools import is_waiting
+from elastic_deploy.core.tally import counted, tally
+from elastic_deploy.model.duration import format_duration
+from elastic_deploy.model.event import EventDraft
+from elastic_deploy.model.memory import DeploymentMemory, Lowered
+from elastic_deploy.model.shape import Shape
+from elastic_deploy.model.spec import DeploymentSpec
+
+UP_PATIENCE = 120.0
+"""Seconds within which the group of the full shape has to be whole once its GPUs had come: else one was lost again,
+and the rung is better than nothing."""
+
+FIRST_RETRY = 300.0
+"""Seconds after an attempt at the full shape that failed until the next: each costs the clients an engine's start."""
+
+LONGEST_RETRY = 3600.0
+"""Seconds at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footing:
+    """Where a deployment stands on its ladder: its memory, what there is to say, when to look again.
+
+    `holds_partial`: what has come is kept though the rest has not, since a rung can be served on it.
+    """
+
+    memory: DeploymentMemory | None
+    events: tuple[EventDraft, ...] = ()
+    wake_at: float | None = None
+    holds_partial: bool = False
+
+
+def at_rung(spec: DeploymentSpec, memory: DeploymentMemory | None, *, holds_partial: bool = False) -> DeploymentSpec:
+    """The spec in the shape that is to be served now, with the one that it takes the place of."""
+    if holds_partial:
+        spec = replace(spec, partial_timeout=None, partial_budget=None)
+    low = memory.lowered if memory else None
+    if low is None:
+        return spec
+    if low.former is None:
+        return replace(spec, shape=low.shape, full=spec.shape)
+    former = replace(spec, shape=low.former, full=_unless(low.former, spec.shape))
+    limit = UP_PATIENCE if spec.wait_timeout is None else min(UP_PATIENCE, spec.wait_timeout)
+    return replace(
+        spec,
+        shape=low.shape,
+        full=_unless(low.shape, spec.shape),
+        former=former,
+        restoring=low.restoring,
+        wait_timeout=spec.wait_timeout if low.restoring else limit,
+        surge=False,
+    )
+
+
+def _unless(shape: Shape, full: Shape) -> Shape | None:
+    return None if shape == full else full
+
+
+def laddered(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, now: float) -> Footing:
+    """One step on the ladder. The blind stay where they are, and so do deployments that the user is changing."""
+    if index.blind:
+        return Footing(memory)
+    if memory is None or not memory.replicas:
+        low = _found(spec, index, now) if spec.wanted and spec.degrade_after is not None else None
+        if low is None:
+            return Footing(memory)
+        memory = memory or DeploymentMemory(spec.name, spec.revision, waiting_since=now)
+        return Footing(replace(memory, lowered=low))
+    low = memory.lowered
+    if not spec.wanted or memory.failure is not None or spec.former is not None or memory.revision != spec.revision:
+        return Footing(memory if low is None else replace(memory, lowered=None))
+    if not spec.rungs or spec.degrade_after is None:
+        return _without(spec, memory, now) if low is not None else Footing(memory)
+    if low is None:
+        return _down(spec, memory, index, now)
+    if low.former is not None:
+        return Footing(memory)  # a change between two shapes goes on until it is done, or given up
+    if low.shape not in spec.rungs:
+        return _without(spec, memory, now)
+    if tally(spec, spec.shape.gpus, index.snapshot).come >= spec.shape.gpus:
+        return _up(spec, memory, low, now)
+    return _down(spec, memory, index, now, low)
+
+
+def _without(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Footing:
+    """The user allows its rung no more: the full shape, or nothing."""
+    low = memory.lowered
+    if low is None or not any(replica.serves for replica in memory.replicas):
+        return Footing(replace(memory, lowered=None))
+    return Footing(replace(memory, lowered=Lowered(spec.shape, now, former=low.shape)))
+
+
+def _found(spec: DeploymentSpec, index: Index, now: float) -> Lowered | None:
+    """The rung of an engine that nobody remembers: a supervisor that lost its memory goes on where it was."""
+    versions = {replace(spec, shape=shape).fingerprint: shape for shape in spec.rungs}
+    versions.pop(spec.fingerprint, None)
+    engines = (engine for each in index.of_deployment(spec.name).engines.values() for engine in each)
+    shape = next((versions[engine.version] for engine in engines if engine.version in versions), None)
+    return None if shape is None else Lowered(shape, now)
+
+
+def _down(
+    spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float, low: Lowered | None = None
+) -> Footing:
+    """A rung, or a lower one, where no replica has its GPUs and it has been waited for long enough."""
+    staying = memory.staying
+    waiting = [replica for replica in staying if is_waiting(replica, index, spec.name)]
+    if not staying or len(waiting) < len(staying) or spec.degrade_after is None:
+        return Footing(memory)
+    there = _there(spec, memory, index)
+    if low is not None and there >= low.shape.gpus:
+        return Footing(memory)  # they are about to be placed
+    below = [shape for shape in spec.rungs if low is None or shape.gpus < low.shape.gpus]
+    rung = next((shape for shape in below if shape.gpus <= there), None)
+    if rung is None:
+        return Footing(memory)
+    outages = [replica.outage.since for replica in waiting if replica.outage]
+    since = max(min(outages, default=memory.waiting_since), low.since if low else 0.0)
+    end = since + spec.degrade_after
+    if now < end:
+        return Footing(memory, wake_at=end, holds_partial=True)
+    wanted = counted(spec.shape.gpus, "GPU")
+    message = (
+        f"{spec.name} is to serve on {rung.gpus} of its {wanted}: the others did not come within"
+        f" {format_duration(now - since)}. They are asked for further."
+    )
+    data = {"gpus": rung.gpus, "wanted": spec.shape.gpus, "shape": _named(rung)}
+    event = EventDraft("deployment.lowered", message, spec.name, subject=f"ladder:{spec.name}", data=data)
+    failures, retry_at = (low.failures, low.retry_at) if low else (0, 0.0)
+    lowered = Lowered(rung, now, failures=failures, retry_at=retry_at)
+    return Footing(replace(memory, lowered=lowered), (event,))
+
+
+def _there(spec: DeploymentSpec, memory: DeploymentMemory, index: Index) -> int:
+    """GPUs that one smaller replica could be placed on now: those of one pool, where there are pools."""
+    if not spec.pools:
+        return tally(spec, spec.shape.gpus, index.snapshot).come
+    found = (gathered(spec, [replica], index) for replica in memory.staying)
+    return max((each.gpus for there in found for each in there.values()), default=0)
+
+
+def _up(spec: DeploymentSpec, memory: DeploymentMemory, low: Lowered, now: float) -> Footing:
+    """The full shape: all of its GPUs have come."""
+    serves = any(replica.serves for replica in memory.staying)
+    starts = any(replica.whole_since is not None for replica in memory.staying)
+    if not serves and starts:
+        return Footing(memory)  # what starts will serve sooner than what has not begun
+    if serves and now < low.retry_at:
+        return Footing(memory, wake_at=low.retry_at)
+    message = f"All {counted(spec.shape.gpus, 'GPU')} of {spec.name} have come: its full shape takes over."
+    event = EventDraft("deployment.raising", message, spec.name, subject=f"ladder:{spec.name}")
+    former = low.shape if serves else None
+    raised = replace(low, shape=spec.shape, since=now, former=former) if former else None
+    return Footing(replace(memory, lowered=raised, waiting_since=now), (event,))
+
+
+def stepped(
+    spec: DeploymentSpec, given: DeploymentSpec, after: DeploymentSpec, memory: DeploymentMemory, now: float
+) -> tuple[DeploymentSpec, DeploymentMemory, tuple[EventDraft, ...]]:
+    """What the user wants, and the footing that a step with `given` has come to, which made `after` of it."""
+    low = memory.lowered
+    if low is None:
+        return (spec if after is given else after), memory, ()
+    if after is given:
+        return spec, memory, ()
+    if after.former is None:
+        if after.shape != spec.shape:
+            return spec, replace(memory, lowered=replace(low, shape=after.shape, former=None, restoring=False)), ()
+        message = f"{spec.name} serves on all of its {counted(spec.shape.gpus, 'GPU')}."
+        event = EventDraft("deployment.raised", message, spec.name, subject=f"ladder:{spec.name}")
+        return spec, replace(memory, lowered=None, refused=None), (event,)
+    failures = low.failures + (after.restoring and not low.restoring)
+    retry = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures - 1, 10)) if failures else 0.0
+    turned = Lowered(after.shape, now, after.former.shape, after.restoring, failures, now + retry)
+    return spec, replace(memory, lowered=turned), ()
+
+
+def _named(shape: Shape) -> dict[str, int]:
+    return {
+        "tensor_parallel": shape.tensor_parallel,
+        "pipeline_parallel": shape.pipeline_parallel,
+        "replicas": shape.replicas,
+    }
