@@ -105,7 +105,19 @@ _DEPLOYMENT_OPTIONS = (
         metavar="TIME",
         help="Should the supervisor on the head be gone for so long, all GPUs are released.  [default: 10m]",
     ),
-    click.option("--min-gpus", type=int, metavar="N", help="Serve with this many GPUs rather than not at all."),
+    click.option(
+        "--min-gpus",
+        type=int,
+        metavar="N",
+        help="Serve in a smaller shape, on this many GPUs or more, while all of them cannot be had; the rest is asked"
+        " for further.  [default: all]",
+    ),
+    click.option(
+        "--degrade-after",
+        type=Duration(),
+        metavar="TIME",
+        help="How long all GPUs are waited for before that.  [default: 10m]",
+    ),
     click.option(
         "--wait-timeout",
         type=Duration(),
@@ -181,6 +193,7 @@ def flags_of(ctx: click.Context) -> Settings:
             "pipeline_parallel_size",
             "replicas",
             "min_gpus",
+            "degrade_after",
             "wait_timeout",
             "idle_timeout",
             "lease",

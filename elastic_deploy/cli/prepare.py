@@ -40,7 +40,9 @@ class Prepared:
         """What the supervisor is handed."""
         types = self.config.capacity.node_types
         prices = [(each.name, each.usd_per_hour) for each in types if each.usd_per_hour is not None]
-        return spec_of(self.request, self.plan.shape, surge=self.surge, pools=self.plan.pools, prices=prices)
+        return spec_of(
+            self.request, self.plan.shape, surge=self.surge, pools=self.plan.pools, rungs=self.plan.rungs, prices=prices
+        )
 
     def beside(self, taken: list[Bundle], running: Shape | None) -> "Prepared":
         """The same beside other deployments' bundles, in place of its own shape that runs, if one does.

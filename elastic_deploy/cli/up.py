@@ -227,8 +227,6 @@ def _agreed(head: Head, prepared: Prepared, manner: Manner) -> bool:
 
 def _apply(head: Head, prepared: Prepared, begun: Undertaking) -> dict[str, Any]:
     request = prepared.request
-    if request.min_gpus < request.gpus:
-        note(f"--min-gpus has no effect yet: {request.name} waits for all of its {request.gpus} GPUs.")
     begun.applied = True
     answer = head.call("apply", wish(prepared.spec, prepared.door), _APPLY_LIMIT_S)
     keep_key(head.cluster, request.name, answer["api_key"])

@@ -78,6 +78,7 @@ class WrittenSettings(BaseModel):
     pipeline_parallel_size: int | None = None
     replicas: Replicas = None
     min_gpus: int | None = None
+    degrade_after: SecondsOrEndless = None
     wait_timeout: SecondsOrEndless = None
     port: int | None = None
     tls_cert: str | None = None

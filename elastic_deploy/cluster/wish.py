@@ -6,7 +6,7 @@ from typing import Any
 from elastic_deploy.model.front_door import FrontDoorWish
 from elastic_deploy.model.spec import DeploymentSpec
 
-_SUPERVISORS = ("revision", "wanted", "former", "restoring")
+_SUPERVISORS = ("revision", "wanted", "former", "restoring", "full")
 """The fields of a spec that the supervisor alone decides."""
 
 

@@ -35,6 +35,8 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "partial_timeout": format_duration(spec.partial_timeout),
         "partial_budget": "none" if spec.partial_budget is None else f"{spec.partial_budget:g} USD",
         "prices": ", ".join(f"{name} {price:g}" for name, price in spec.prices) or "none known",
+        "rungs": ", ".join(str(shape.gpus) for shape in spec.rungs) or "(none)",
+        "degrade_after": format_duration(spec.degrade_after),
         "lease": format_duration(spec.lease),
         "idle_timeout": format_duration(spec.idle_timeout),
         "scaling": _scaling(spec),

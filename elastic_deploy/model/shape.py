@@ -119,6 +119,7 @@ class Plan:
     """What `up` would do: the shape, the bundles it asks for, the nodes that means, and why, a sentence each.
 
     `pools` are those in which replicas may live, the best first; the nodes are what is asked for while they all do.
+    `rungs` are the smaller shapes in which it may serve while all of its GPUs cannot be had.
     """
 
     shape: Shape
@@ -126,3 +127,4 @@ class Plan:
     nodes: tuple[NodeCount, ...]
     why: tuple[str, ...] = field(default=())
     pools: tuple[Pool, ...] = ()
+    rungs: tuple[Shape, ...] = ()

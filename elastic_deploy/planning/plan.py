@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 
 from elastic_deploy.model.errors import NeverFitsError
 from elastic_deploy.model.pool import Pool
-from elastic_deploy.model.shape import Bundle, Capacity, ModelFacts, NodeCount, NodeType, Plan
+from elastic_deploy.model.shape import Bundle, Capacity, ModelFacts, NodeCount, NodeType, Plan, Shape
 from elastic_deploy.model.spec import GPU_BUNDLE
 from elastic_deploy.planning.autoscaler import Foreseen, foresee
 from elastic_deploy.planning.fit import gpus_in, require_fit
 from elastic_deploy.planning.pools import pools_of, require_room, spread, within
 from elastic_deploy.planning.request import DeploymentRequest
+from elastic_deploy.planning.rungs import rungs
 from elastic_deploy.planning.sizes import Ground, Sizes, divide
 
 _OTHERS = "{} GPUs are other deployments'; what their nodes have left is used first."
@@ -42,11 +43,13 @@ def plan(
     ground = Ground(in_use, sum(after.used.values()))
     given = Sizes(request.tensor_parallel_size, request.pipeline_parallel_size, request.replicas)
     shape, why_shape = divide(request.gpus, given, ground, facts or ModelFacts())
+    smaller = rungs(shape, request.min_gpus, ground, facts or ModelFacts())
     return Plan(
         shape=shape,
+        rungs=smaller,
         bundles=(Bundle(GPU_BUNDLE, request.gpus),),
         nodes=tuple(_nodes(capacity, before if others else Foreseen({}, {}, 0), after)),
-        why=(*why_shape, *_why_nodes(capacity, in_use, others)),
+        why=(*why_shape, *_why_rungs(shape, smaller), *_why_nodes(capacity, in_use, others)),
     )
 
 
@@ -55,7 +58,9 @@ def _in_pools(capacity: Capacity, request: DeploymentRequest, facts: ModelFacts,
     pools = pools_of(capacity, request.pools)
     types = tuple(each for each in capacity.node_types if each.gpus and any(pool.has(each.name) for pool in pools))
     given = Sizes(request.tensor_parallel_size, request.pipeline_parallel_size, request.replicas)
-    shape, why_shape = divide(request.gpus, given, Ground(types, max(2, len(types))), facts)
+    ground = Ground(types, max(2, len(types)))
+    shape, why_shape = divide(request.gpus, given, ground, facts)
+    smaller = rungs(shape, request.min_gpus, ground, facts)
     require_room(capacity, pools, shape)
     counts = spread(pools, shape)
     nodes: list[NodeCount] = []
@@ -65,8 +70,14 @@ def _in_pools(capacity: Capacity, request: DeploymentRequest, facts: ModelFacts,
         if gpus:
             bundles.append(Bundle(GPU_BUNDLE, gpus, pool.labels))
             nodes += _nodes(capacity, Foreseen({}, {}, 0), foresee(within(capacity, pool), gpus))
-    why = (*why_shape, *_why_pools(pools), *([_OTHERS.format(others)] if others else []))
-    return Plan(shape=shape, bundles=tuple(bundles), nodes=tuple(nodes), why=why, pools=pools)
+    why = (*why_shape, *_why_rungs(shape, smaller), *_why_pools(pools), *([_OTHERS.format(others)] if others else []))
+    return Plan(shape=shape, bundles=tuple(bundles), nodes=tuple(nodes), why=why, pools=pools, rungs=smaller)
+
+
+def _why_rungs(shape: Shape, smaller: tuple[Shape, ...]) -> Iterator[str]:
+    if smaller:
+        told = ", then ".join(f"{each.gpus} ({each.tensor_parallel} x {each.pipeline_parallel})" for each in smaller)
+        yield f"While fewer than {shape.gpus_per_replica} GPUs can be had, it serves on {told}."
 
 
 def _why_pools(pools: tuple[Pool, ...]) -> Iterator[str]:

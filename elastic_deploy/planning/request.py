@@ -59,6 +59,7 @@ class DeploymentRequest:
     pipeline_parallel_size: int | None = None
     replicas: int | None = None
     min_gpus: int
+    degrade_after: float | None = 600.0
     wait_timeout: float | None = 1800.0
     port: int = 8000
     tls_cert: str | None = None
@@ -142,6 +143,7 @@ def spec_of(
     *,
     surge: bool = False,
     pools: tuple[Pool, ...] = (),
+    rungs: tuple[Shape, ...] = (),
     prices: Iterable[tuple[str, float]] = (),
 ) -> DeploymentSpec:
     """What the supervisor is handed: the request in the shape and the pools that `plan` gave it, and how a change may
@@ -162,6 +164,8 @@ def spec_of(
         drain_timeout=request.drain_timeout,
         surge=surge,
         pools=pools,
+        rungs=rungs,
+        degrade_after=request.degrade_after,
         pool_timeout=request.pool_timeout,
         partial_timeout=request.partial_timeout,
         partial_budget=request.partial_budget,

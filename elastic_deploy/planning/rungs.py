@@ -11,14 +11,15 @@ from elastic_deploy.planning.sizes import Ground, all_shapes, least_gpus, splits
 
 
 def rungs(full: Shape, min_gpus: int, ground: Ground, facts: ModelFacts) -> tuple[Shape, ...]:
-    """The best shape for each smaller number of GPUs, down to `min_gpus`; none where that is the full one's.
+    """The best shape for each number of GPUs that is less than one replica's, down to `min_gpus`.
 
-    Replicas go first, then pipeline stages, then tensor parallel size: the first costs throughput only, and the last
-    latency too. Each replica holds the model: by its size, or, where nobody knows that, because it has `min_gpus`.
+    Fewer replicas need no rung: those that have their GPUs serve. Below that, pipeline stages go first, then tensor
+    parallel size, which costs latency too. Each holds the model: by its size, or, where nobody knows that, because the
+    user says that `min_gpus` are enough.
     """
     least = least_gpus(facts, ground) or min_gpus
     found = []
-    for gpus in range(full.gpus - 1, min_gpus - 1, -1):
+    for gpus in range(full.gpus_per_replica - 1, min_gpus - 1, -1):
         shapes = [each for each in _smaller(gpus, full) if _can_serve(each, full, least, ground, facts)]
         if shapes:
             found.append(min(shapes, key=lambda each: _distance(each, full)))

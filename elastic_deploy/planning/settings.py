@@ -40,6 +40,8 @@ class Settings:
     """Engines side by side; a range lets the load decide, and `gpus` are those of the most."""
     min_gpus: int | None = None
     """Serve in a smaller shape with this many GPUs rather than not at all; default: all that is asked."""
+    degrade_after: float | None = None
+    """How long all GPUs are waited for before it serves on fewer, where `min_gpus` allows it; default 10 minutes."""
     wait_timeout: float | None = None
     """How long `up` waits for the GPUs; default 30 minutes."""
     port: int | None = None
@@ -99,10 +101,19 @@ DURATIONS = (
     "partial_timeout",
     "lease",
     "idle_timeout",
+    "degrade_after",
     "grow_after",
     "shrink_after",
 )
-ENDLESS = ("wait_timeout", "engine_start_timeout", "pool_timeout", "partial_timeout", "lease", "idle_timeout")
+ENDLESS = (
+    "degrade_after",
+    "wait_timeout",
+    "engine_start_timeout",
+    "pool_timeout",
+    "partial_timeout",
+    "lease",
+    "idle_timeout",
+)
 """The durations that may be `none`: a canary without a limit would prove nothing."""
 
 

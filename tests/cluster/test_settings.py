@@ -27,6 +27,7 @@ metadata:
     pipeline_parallel_size: 2
     replicas: "1:2"
     min_gpus: 4
+    degrade_after: 5m
     wait_timeout: none
     port: 9000
     tls_cert: tls/cert.pem
@@ -75,6 +76,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         pipeline_parallel_size=2,
         replicas=ReplicaRange(1, 2),
         min_gpus=4,
+        degrade_after=300.0,
         wait_timeout=math.inf,
         port=9000,
         tls_cert=str(tmp_path / "tls" / "cert.pem"),

@@ -32,6 +32,8 @@ OTHER_CHANGES: dict[str, Any] = {
     "partial_timeout": 60.0,
     "partial_budget": 5.0,
     "prices": (("gpu-a", 1.0),),
+    "rungs": (Shape(1, 1, 1),),
+    "degrade_after": 5.0,
     "lease": None,
     "idle_timeout": 60.0,
     "scaling": Scaling(0),
@@ -46,7 +48,7 @@ def wish(**changes: Any) -> DeploymentSpec:
 def test_every_field_of_a_spec_is_either_the_engines_or_not() -> None:
     """A new field has to be put on one of the two sides here, and into the fingerprint or not."""
     decided = {*ENGINE_CHANGES, *OTHER_CHANGES, "name", "shape", "revision", "wanted"}
-    decided |= {"surge", "former", "restoring"}  # of how a change is rolled out, not of what is wanted
+    decided |= {"surge", "former", "restoring", "full"}  # of how a change is rolled out, not of what is wanted
     assert {field.name for field in fields(DeploymentSpec)} == decided
 
 

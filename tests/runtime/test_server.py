@@ -40,6 +40,8 @@ SPEC = DeploymentSpec(
     partial_timeout=5.0,
     partial_budget=2.5,
     prices=(("gpu-a", 1.5),),
+    rungs=(Shape(1, 1, 1),),
+    degrade_after=5.0,
 )
 PAIR = CertificatePair("-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----")
 DOOR = FrontDoorWish(
@@ -56,7 +58,13 @@ def test_what_the_command_line_sends_is_what_the_supervisor_reads() -> None:
 
 def test_all_that_a_user_decides_is_sent() -> None:
     sent = set(wish(SPEC, DOOR)["deployment"]) - {field.name for field in fields(Shape)} | {"shape"}
-    assert sent == {field.name for field in fields(DeploymentSpec)} - {"revision", "wanted", "former", "restoring"}
+    assert sent == {field.name for field in fields(DeploymentSpec)} - {
+        "revision",
+        "wanted",
+        "former",
+        "restoring",
+        "full",
+    }
 
 
 @pytest.mark.parametrize(
