@@ -20,6 +20,7 @@ from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.memory import DeploymentMemory, FailureKind, ReplicaMemory
 from elastic_deploy.model.phase import Phase
+from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, SetupState, SetupTrouble, Snapshot
 from elastic_deploy.model.spec import DeploymentSpec, OnFailure
 
@@ -169,10 +170,25 @@ def _recovering(r: _Replicas) -> str:
 
 
 def _degraded(r: _Replicas) -> str:
+    if r.spec.full is not None:
+        return _lowered(r, r.spec.full)
     behind = [*r.of(Phase.RECOVERING), *r.of(Phase.WAITING), *r.of(Phase.STARTING)]
     states = "; ".join(f"{replica.id}: {_state(r, replica)}" for replica in behind[:3])
     more = f"; and {len(behind) - 3} more" if len(behind) > 3 else ""
     return f"Serving in a smaller shape than asked.{r.serving()} Of the rest, {states}{more}. This has no deadline."
+
+
+def _lowered(r: _Replicas, full: Shape) -> str:
+    """What is said of a deployment that serves on a rung of its ladder."""
+    low, wanted = r.memory.lowered, counted(full.gpus, "GPU")
+    since = f" for {r.ago(low.since)}" if low else ""
+    told = f"Serving in a smaller shape than asked{since}, on {r.spec.shape.gpus} of {wanted}.{r.serving()}"
+    if low is not None and low.retry_at > r.now:
+        return f"{told} The full shape did not come up and is tried again in {r.ahead(low.retry_at)}."
+    if not r.index.snapshot.nodes.known or not r.index.snapshot.groups.known:
+        return told
+    come = tally(r.spec, full.gpus, r.index.snapshot)
+    return f"{told} The rest is asked for further, and the full shape takes over when it has come: {come}."
 
 
 def _change(r: _Replicas) -> list[str]:

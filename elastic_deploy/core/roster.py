@@ -27,8 +27,14 @@ def versions_of(spec: DeploymentSpec) -> dict[str, DeploymentSpec]:
 
 
 def spec_for(spec: DeploymentSpec, version: str) -> DeploymentSpec:
-    """The spec of a version: a former one where it is that, else the present one."""
-    return spec if spec.former is None else versions_of(spec).get(version, spec)
+    """The spec of a version: a former one where it is that, a smaller shape's, else the present one."""
+    if spec.former is None and not spec.rungs:
+        return spec
+    versions = versions_of(spec)
+    for shape in spec.rungs:
+        lowered = replace(spec, shape=shape, full=spec.shape, former=None)
+        versions.setdefault(lowered.fingerprint, lowered)
+    return versions.get(version, spec)
 
 
 def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elastic_deploy.core.explain import reason
+from elastic_deploy.core.ladder import at_rung
 from elastic_deploy.core.ledger import Ledger, NodeRecord
 from elastic_deploy.core.past import Past, expect_gang, expect_start
 from elastic_deploy.core.phase import phase_of, replica_phase
@@ -25,7 +26,7 @@ from elastic_deploy.model.duration import clock
 from elastic_deploy.model.memory import DeploymentMemory, Failure, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
 from elastic_deploy.model.phase import Phase
-from elastic_deploy.model.shape import bundle_document
+from elastic_deploy.model.shape import Shape, bundle_document
 from elastic_deploy.model.snapshot import GroupSeen, GroupState, NodeNotice, NodeState, Snapshot
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, OnFailure
 
@@ -127,12 +128,13 @@ def _node(record: NodeRecord, bundles: dict[str, int], notice: NodeNotice | None
 
 
 def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _World) -> dict[str, Any]:
-    most, spec = spec.shape.replicas, at_scale(spec, memory)
+    most, scaled = spec.shape.replicas, at_scale(spec, memory)
+    spec = at_rung(scaled, memory)
     phase = phase_of(spec, memory, world.now) if memory else Phase.WAITING
     ended = phase if phase in (Phase.STOPPED, Phase.FAILED) else None
     asks = ended is None or (ended is Phase.FAILED and spec.on_failure is OnFailure.KEEP)
     failure = memory.failure if memory else None
-    gpus = asked_gpus(spec, memory) if memory and (spec.former is not None or is_moving(memory)) else spec.shape.gpus
+    gpus = asked_gpus(spec, memory) if memory and (spec.former is not None or is_moving(memory)) else scaled.shape.gpus
     return {
         "name": spec.name,
         "model": spec.served_model_name,
@@ -144,11 +146,8 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
             "requested": _requested(spec, memory, gpus) if asks else 0,
             "placed": tally(spec, gpus, world.snapshot).placed,
         },
-        "shape": {
-            "tensor_parallel": spec.shape.tensor_parallel,
-            "pipeline_parallel": spec.shape.pipeline_parallel,
-            "replicas": spec.shape.replicas,
-        },
+        "shape": _shape(spec.shape),
+        "full_shape": _shape(spec.full or spec.shape),
         "replicas": [
             _replica(spec.name, replica, ended or replica_phase(replica), world)
             for replica in (memory.replicas if memory else ())
@@ -165,6 +164,14 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         "pools": pool_documents(spec, memory),
         "wasted_usd": round(memory.wasted, 4) if memory else 0.0,
         **({"scale": _scale(spec, most)} if is_scaled(spec) else {}),
+    }
+
+
+def _shape(shape: Shape) -> dict[str, int]:
+    return {
+        "tensor_parallel": shape.tensor_parallel,
+        "pipeline_parallel": shape.pipeline_parallel,
+        "replicas": shape.replicas,
     }
 
 

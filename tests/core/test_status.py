@@ -13,6 +13,7 @@ from elastic_deploy.model.memory import (
     DeploymentMemory,
     Failure,
     FailureKind,
+    Lowered,
     Memory,
     Outage,
     Recovery,
@@ -120,6 +121,7 @@ def test_the_document_has_the_contracts_keys_and_no_others_at_every_level() -> N
                 "api_key_file": "",
                 "gpus": {"requested": 2, "placed": 2},
                 "shape": {"tensor_parallel": 2, "pipeline_parallel": 1, "replicas": 1},
+                "full_shape": {"tensor_parallel": 2, "pipeline_parallel": 1, "replicas": 1},
                 "replicas": [
                     {
                         "id": "r0",
@@ -163,6 +165,17 @@ def test_the_document_tells_of_the_pools() -> None:
     assert found["gpus"]["requested"] == 2
     for sentence in ("r0 waits in pool b for 10s.", "Pool a rests until", "have cost 1.25 USD."):
         assert sentence in found["reason"]
+
+
+def test_the_document_tells_of_a_rung() -> None:
+    spec = replace(SPEC, shape=Shape(4, 1, 1), rungs=(SPEC.shape,))
+    (found,) = document(remember(SERVING, lowered=Lowered(SPEC.shape, 900.0)), spec)["deployments"]
+    assert found["phase"] == "degraded"
+    assert found["shape"] == {"tensor_parallel": 2, "pipeline_parallel": 1, "replicas": 1}
+    assert found["full_shape"] == {"tensor_parallel": 4, "pipeline_parallel": 1, "replicas": 1}
+    assert found["gpus"] == {"requested": 4, "placed": 2}
+    assert "Serving in a smaller shape than asked for 1m 40s, on 2 of 4 GPUs." in found["reason"]
+    assert "the full shape takes over when it has come: 2 of 4 GPUs have come, 2 are missing" in found["reason"]
 
 
 def test_nothing_is_requested_while_all_pools_rest() -> None:

@@ -1,0 +1,77 @@
+"""Half of the GPUs can be had: served on, and grown back without a failed request. Real nodes and real vLLM.
+
+The tests follow one deployment, each going on from where the one before it left off.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.e2e.conftest import user_of
+from tests.e2e.test_main_job import script
+from tests.e2e.user import User
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+LADDER = ("--min-gpus", "1", "--degrade-after", "5s")
+
+
+@pytest.fixture(scope="module")
+def user(directory: Path) -> Iterator[User]:
+    """The user of a cluster that can have one node."""
+    with user_of(directory, "rungs") as one:
+        script(one, {"max_nodes": 1})
+        yield one
+        script(one, None)
+
+
+def kinds(user: User) -> list[str]:
+    """What the journal tells of the ladder."""
+    return [event["kind"] for event in user.events() if event["kind"].startswith("deployment.")]
+
+
+def test_it_serves_on_one_of_two_gpus(user: User) -> None:
+    result = user.up(*LADDER)
+    assert result.returncode == 0, result.stderr
+    deployment = user.deployment()
+    assert deployment["phase"] == "degraded"
+    assert deployment["gpus"] == {"requested": 2, "placed": 1}
+    assert (deployment["shape"]["tensor_parallel"], deployment["full_shape"]["tensor_parallel"]) == (1, 2)
+    assert "on 1 of 2 GPUs" in deployment["reason"]
+    assert user.status()["request"]["bundles"] == [{"resources": {"GPU": 1.0}, "count": 2}]
+    assert kinds(user) == ["deployment.lowered"]
+
+
+def test_up_again_changes_nothing(user: User) -> None:
+    events = len(user.events())
+    result = user.up(*LADDER)
+    assert (result.returncode, len(user.events())) == (0, events), result.stderr
+
+
+def test_the_full_shape_takes_over_without_a_failed_request(user: User) -> None:
+    over = Event()
+
+    def ask() -> list[str]:
+        answers = []
+        while not over.is_set():
+            answers.append(user.stream("A node", 40))
+            over.wait(2.0)
+        return answers
+
+    with ThreadPoolExecutor(2) as clients:
+        asked = [clients.submit(ask) for _ in range(2)]
+        try:
+            script(user, None)
+            user.until("the full shape serves", lambda: user.deployment()["phase"] == "ready")
+        finally:
+            over.set()
+        answers = [answer for each in asked for answer in each.result(timeout=180)]
+    assert len(answers) >= 4
+    assert all(answers), "an answer is the text of a stream that ended well"
+    assert kinds(user) == ["deployment.lowered", "deployment.raising", "deployment.raised"]
+    deployment = user.deployment()
+    assert deployment["gpus"] == {"requested": 2, "placed": 2}
+    assert deployment["shape"]["tensor_parallel"] == 2
