@@ -42,6 +42,7 @@ _TRIED = {
     "engine.failed": "an engine failed",
     "rollout.failed": "a change was given up",
     "pool.left": "a pool was left",
+    "deployment.lowered": "a smaller shape was taken",
 }
 _TRIED_SHOWN = 4
 
