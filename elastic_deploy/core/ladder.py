@@ -50,7 +50,7 @@ def at_rung(spec: DeploymentSpec, memory: DeploymentMemory | None, *, holds_part
     if low is None:
         return spec
     if low.former is None:
-        return replace(spec, shape=low.shape, full=spec.shape)
+        return _narrowed(spec, low.shape)
     former = replace(spec, shape=low.former, full=_unless(low.former, spec.shape))
     limit = UP_PATIENCE if spec.wait_timeout is None else min(UP_PATIENCE, spec.wait_timeout)
     return replace(
@@ -62,6 +62,18 @@ def at_rung(spec: DeploymentSpec, memory: DeploymentMemory | None, *, holds_part
         wait_timeout=spec.wait_timeout if low.restoring else limit,
         surge=False,
     )
+
+
+def _narrowed(spec: DeploymentSpec, rung: Shape) -> DeploymentSpec:
+    """The spec on a rung; while the user changes it there, what was before stands on the same."""
+    former = None if spec.former is None else _narrowed(spec.former, rung)
+    return replace(spec, shape=rung, full=spec.shape, former=former)
+
+
+def widened(spec: DeploymentSpec) -> DeploymentSpec:
+    """The spec as the user wants it, with what was before it as well."""
+    former = None if spec.former is None else widened(spec.former)
+    return replace(spec, shape=spec.full or spec.shape, full=None, former=former)
 
 
 def _unless(shape: Shape, full: Shape) -> Shape | None:
@@ -79,8 +91,12 @@ def laddered(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index
         memory = memory or DeploymentMemory(spec.name, spec.revision, waiting_since=now)
         return Footing(replace(memory, lowered=low))
     low = memory.lowered
-    if not spec.wanted or memory.failure is not None or spec.former is not None or memory.revision != spec.revision:
+    if not spec.wanted or memory.failure is not None:
         return Footing(memory if low is None else replace(memory, lowered=None))
+    if spec.former is not None:
+        # The user changes it: that is rolled out where it stands, and the ladder is gone on when it is done.
+        stays = low is None or (low.former is None and low.shape in spec.rungs)
+        return Footing(memory if stays else replace(memory, lowered=None))
     if not spec.rungs or spec.degrade_after is None:
         return _without(spec, memory, now) if low is not None else Footing(memory)
     if low is None:
@@ -175,6 +191,8 @@ def stepped(
         return (spec if after is given else after), memory, ()
     if after is given:
         return spec, memory, ()
+    if spec.former is not None:
+        return widened(after), memory, ()
     if after.former is None:
         if after.shape != spec.shape:
             return spec, replace(memory, lowered=replace(low, shape=after.shape, former=None, restoring=False)), ()

@@ -6,6 +6,7 @@ Pure; called by the supervisor for `apply`, `compare` and `stop`.
 import shlex
 from dataclasses import replace
 
+from elastic_deploy.core.ladder import at_rung, widened
 from elastic_deploy.core.roster import versions_of
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.memory import DeploymentMemory, Memory
@@ -69,11 +70,13 @@ def revised(old: DeploymentSpec | None, memory: DeploymentMemory | None, wish: D
     wish = replace(wish, wanted=True, former=None, restoring=False)
     if old is None:
         return replace(wish, revision=(memory.revision if memory else 0) + 1)
+    former, restoring = old.former, old.restoring
+    old = at_rung(old, memory)
     alive = old.wanted and (memory is None or memory.failure is None)
-    if alive and old.fingerprint == wish.fingerprint:
-        return replace(wish, revision=old.revision, former=old.former, restoring=old.restoring)
-    former = _former(old, memory, wish) if alive else None
-    return replace(wish, revision=old.revision + 1, former=former)
+    if alive and widened(old).fingerprint == wish.fingerprint:
+        return replace(wish, revision=old.revision, former=former, restoring=restoring)
+    spared = _former(old, memory, wish) if alive else None
+    return replace(wish, revision=old.revision + 1, former=None if spared is None else widened(spared))
 
 
 def _former(old: DeploymentSpec, memory: DeploymentMemory | None, wish: DeploymentSpec) -> DeploymentSpec | None:

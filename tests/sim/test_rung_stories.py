@@ -147,6 +147,31 @@ def test_a_stopped_one_leaves_nothing_and_comes_back_full() -> None:
     assert (play.world.machines.requested, play.world.machines.groups, play.serving()) == (0, {}, [])
 
 
+def test_a_change_on_a_rung_is_rolled_out_there() -> None:
+    play = lowered()
+    play.change("chat", engine_arguments=("--seed", "1"))
+    play.run(40)
+    assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not changed"])
+    (engine,) = play.serving()
+    assert engine.version == replace(LADDER, engine_arguments=("--seed", "1"), shape=Shape(2, 1, 1)).fingerprint
+    play.world.machines.stock = {}
+    play.run(30)
+    assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
+
+
+def test_a_change_on_a_rung_that_does_not_come_up_is_given_up_there() -> None:
+    play = lowered()
+    changed = replace(LADDER, engine_arguments=("--seed", "1"))
+    play.world.bad_versions = {replace(changed, shape=rung).fingerprint for rung in (*LADDER.rungs, LADDER.shape)}
+    play.change("chat", engine_arguments=("--seed", "1"))
+    play.run(120)
+    assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not restored"])
+    assert play.serving()[0].version == replace(LADDER, shape=Shape(2, 1, 1)).fingerprint
+    play.world.machines.stock = {}
+    play.run(40)
+    assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
+
+
 SPECS = st.builds(
     lambda replicas, after, surge, failures: replace(
         LADDER,
