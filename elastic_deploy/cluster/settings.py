@@ -118,6 +118,9 @@ def read_settings(source: Source) -> Settings:
         return Settings()
     if not isinstance(section, dict):
         raise source.error(_SECTION, *kind_error(section, "object"))
+    replicas = (*_SECTION, "replicas")
+    if isinstance(section.get("replicas"), int) and ":" in (text := source.written(replicas)):
+        raise source.error(replicas, f"YAML reads {text} as {section['replicas']}", f"Put it in quotes: '{text}'")
     try:
         written = WrittenSettings.model_validate(section)
     except ValidationError as error:

@@ -32,6 +32,16 @@ class Source:
         end = "" if mend.endswith("?") else "."
         return InvalidConfigError(f"{self.path}, line {line}, {dotted(keys)}: {reason}. {mend}{end}")
 
+    def written(self, keys: Keys) -> str:
+        """The value at `keys` as it stands in the file; empty where there is none, or more than a word."""
+        node: yaml.Node = self.tree
+        for key in keys:
+            found = _child(node, key)
+            if found is None:
+                return ""
+            _, node = found
+        return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+
     def place(self, keys: Keys) -> tuple[int, int]:
         """Line and column, from 1, of the key or list item at `keys`, or of the closest parent that is written."""
         node: yaml.Node = self.tree

@@ -185,3 +185,11 @@ def test_a_section_that_is_wrong(tmp_path: Path, text: str, sentence: str) -> No
     with pytest.raises(InvalidConfigError) as wrong:
         settings_in(tmp_path, text)
     assert sentence in str(wrong.value)
+
+
+def test_a_range_that_yaml_reads_as_a_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidConfigError, match=r"line 1, metadata.elastic_deploy.replicas: YAML reads 1:3 as 63. Put"
+    ):
+        settings_in(tmp_path, "metadata: {elastic_deploy: {replicas: 1:3}}")
+    assert settings_in(tmp_path, "metadata: {elastic_deploy: {replicas: '1:3'}}").replicas is not None
