@@ -28,7 +28,7 @@ def versions_of(spec: DeploymentSpec) -> dict[str, DeploymentSpec]:
 
 def spec_for(spec: DeploymentSpec, version: str) -> DeploymentSpec:
     """The spec of a version: a former one where it is that, a smaller shape's, else the present one."""
-    if spec.former is None and not spec.rungs:
+    if (spec.former is None and not spec.rungs) or version == spec.fingerprint:
         return spec
     versions = versions_of(spec)
     for shape in spec.rungs:
@@ -66,8 +66,11 @@ def asked_bundles(spec: DeploymentSpec, memory: DeploymentMemory) -> tuple[Bundl
     if not gpus or (not spec.pools and all(replica.pool == "" for replica in memory.staying)):
         return (Bundle(dict(GPU_BUNDLE), gpus),) if gpus else ()
     counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}  # by version, of which there are few: each costs a fingerprint for every rung
     for replica in memory.staying:
-        size = spec_for(spec, replica.version).shape.gpus_per_replica - (replica.move.gpus if replica.move else 0)
+        if replica.version not in sizes:
+            sizes[replica.version] = spec_for(spec, replica.version).shape.gpus_per_replica
+        size = sizes[replica.version] - (replica.move.gpus if replica.move else 0)
         taken = min(size, gpus)
         gpus -= taken
         # Of a place that is wanted no more it asks for what it has there.
