@@ -155,7 +155,7 @@ class _Step:
         if self._now < end:
             self._wakes.append(end)
             return replica
-        if self._is_launching(pool) or self._best(self._spec.shape.gpus_per_replica, without=pool.name) is None:
+        if self._is_launching(pool) or self._best(replica, without=pool.name) is None:
             # Something is coming, which Ray gives up by its own limits; or no other pool is better.
             return replica
         return self._leave(replica, pool, f"nothing came from it within {format_duration(limit)}")
@@ -195,7 +195,9 @@ class _Step:
 
     def _leave(self, replica: ReplicaMemory, pool: Pool, why: str, because: str = "") -> ReplicaMemory:
         former = self._rests.get(pool.name)
-        failures = 1 + (former.failures if former else 0)
+        failures = former.failures if former else 0
+        if former is None or (replica.pool_since or self._now) > former.since:
+            failures += 1  # one that waited there already when it last failed was refused with the others
         rest = Rest(pool.name, failures, self._now, self._now + rest_after(failures), why)
         self._rests[pool.name] = rest
         name, where = f"{self._spec.name}/{replica.id}", f"pool {pool.name}" if pool.name else "the cluster"
@@ -214,7 +216,7 @@ class _Step:
         parts = self._index.of_deployment(self._spec.name)
         if replica.id in parts.groups:
             return replica if replica.pool is None else replace(replica, pool=None, pool_since=None, partial=None)
-        pool = self._best(self._spec.shape.gpus_per_replica)
+        pool = self._best(replica)
         if pool is None:
             self._wakes += [rest.until for rest in self._rests.values()]
             return replica if replica.pool is None else replace(replica, pool=None, pool_since=None, partial=None)
@@ -237,15 +239,24 @@ class _Step:
             rest = self._rests.get(one.name)
             if rest is not None and rest.until > self._now:
                 told.append(f"{one.name} rests until {clock(rest.until)}, because {rest.why}")
+            elif rest is not None and self._room(one) >= self._spec.shape.gpus_per_replica:
+                told.append(f"{one.name} was tried before it, and {rest.why}")
             else:
                 told.append(f"{one.name} has no room for another")
         return f": {'; '.join(told)}" if told else ""
 
-    def _best(self, gpus: int, without: str | None = None) -> Pool | None:
-        """The best pool that does not rest and has room for so many GPUs more."""
-        for pool in self._spec.places:
+    def _best(self, replica: ReplicaMemory, without: str | None = None) -> Pool | None:
+        """The best pool that does not rest and has room for a replica.
+
+        Of those that have failed since its wait began, the one that did so first: else two pools that give a part of a
+        gang in turns, for longer than the other rests, would keep it from ever trying a third.
+        """
+        since = replica.outage.since if replica.outage else self._memory.waiting_since
+        failed = {rest.pool: rest.since for rest in self._rests.values() if rest.since >= since}
+        for pool in sorted(self._spec.places, key=lambda each: failed.get(each.name, 0.0)):
             rest = self._rests.get(pool.name)
-            if pool.name != without and (rest is None or rest.until <= self._now) and self._room(pool) >= gpus:
+            rested = rest is None or rest.until <= self._now
+            if pool.name != without and rested and self._room(pool) >= self._spec.shape.gpus_per_replica:
                 return pool
         return None
 

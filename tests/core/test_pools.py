@@ -47,9 +47,9 @@ def refusal(pool: str = "a", at: float = NOW - 1, outcome: LaunchOutcome = Launc
     return LaunchFailure(f"gpu-{pool}", 2, "InsufficientInstanceCapacity", "None left.", at, outcome)
 
 
-def rest(pool: str, until: float, failures: int = 1) -> Rest:
+def rest(pool: str, until: float, failures: int = 1, since: float = NOW - 5) -> Rest:
     """A pool that rests."""
-    return Rest(pool, failures, NOW - 5, until, "nothing came from it")
+    return Rest(pool, failures, since, until, "nothing came from it")
 
 
 def seen(*nodes: NodeSeen, groups: tuple[GroupSeen, ...] = (), **more: Any) -> Snapshot:
@@ -74,7 +74,16 @@ LONG = Partial(NOW - 60, NOW - 1, 1, 0.5)
 CASES = {
     "the first of all": (POOLS, [fresh()], seen(), (), ["a"]),
     "not one that rests": (POOLS, [fresh()], seen(), (rest("a", NOW + 1),), ["b"]),
-    "again when it has rested": (POOLS, [fresh()], seen(), (rest("a", NOW),), ["a"]),
+    "again when all have rested": (POOLS, [fresh()], seen(), (rest("a", NOW), rest("b", NOW)), ["a"]),
+    "one that has not failed before one that has": (POOLS, [fresh()], seen(), (rest("a", NOW),), ["b"]),
+    "of those that have failed the one that did so first": (
+        POOLS,
+        [fresh()],
+        seen(),
+        (rest("a", NOW), rest("b", NOW, since=NOW - 6)),
+        ["b"],
+    ),
+    "a failure before its wait counts no more": (POOLS, [fresh()], seen(), (rest("a", NOW, since=NOW - 999),), ["a"]),
     "none while all rest": (POOLS, [fresh()], seen(), (rest("a", NOW + 1), rest("b", NOW + 9)), [None]),
     "none before the former group is gone": (POOLS, [waiting(None)], seen(groups=(PENDING,)), (), [None]),
     "two where there is room": (PAIR, [fresh(), fresh(id="r1")], seen(), (), ["a", "a"]),
@@ -240,9 +249,20 @@ def test_a_pool_that_failed_rests_and_says_why() -> None:
 
 def test_each_failure_in_a_row_makes_it_rest_longer() -> None:
     assert [rest_after(n) for n in (1, 2, 3, 4, 5, 50)] == [60, 120, 240, 480, LONGEST_REST, LONGEST_REST]
-    memory = deployment(waiting(), rests=(rest("a", NOW - 1, failures=2),))
+    memory = deployment(waiting(), rests=(rest("a", NOW - 11, failures=2, since=NOW - 70),))
     (found,) = step(memory, seen(launch_failures=(refusal(),))).memory.rests
     assert (found.failures, found.until) == (3, NOW + 240)
+
+
+def test_replicas_that_are_refused_together_count_as_one_failure() -> None:
+    memory = deployment(waiting(), waiting(id="r1"), waiting(id="r2"))
+    (found,) = step(memory, seen(launch_failures=(refusal(),)), replace(POOLS, shape=Shape(2, 1, 3))).memory.rests
+    assert (found.failures, found.until) == (1, NOW + FIRST_REST)
+
+
+def test_why_a_pool_that_was_tried_is_passed_over_is_said() -> None:
+    (event,) = step(deployment(fresh(), rests=(rest("a", NOW),)), seen()).events
+    assert "in pool b: a was tried before it, and nothing came from it." in event.message
 
 
 def test_a_whole_gang_ends_the_row() -> None:
