@@ -47,6 +47,8 @@ def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
     former = spec.former
     if spec.full is not None:
         return spec.full.gpus  # what it serves on meanwhile is a part of that
+    if former is not None and former.full is not None:
+        return former.full.gpus  # what has come for the full shape is kept while it is brought up
     if former is None:
         if not is_moving(memory):
             return spec.shape.gpus
@@ -76,7 +78,8 @@ def asked_bundles(spec: DeploymentSpec, memory: DeploymentMemory) -> tuple[Bundl
         # Of a place that is wanted no more it asks for what it has there.
         if taken and replica.pool is not None and (spec.place(replica.pool) or replica.whole_since is not None):
             counts[replica.pool] = counts.get(replica.pool, 0) + taken
-    if gpus and spec.full is not None and counts:
+    grows = spec.full is not None or (spec.former is not None and spec.former.full is not None)
+    if gpus and grows and counts:
         counts[next(iter(counts))] += gpus
     return tuple(Bundle(dict(GPU_BUNDLE), count, Pool(name).labels) for name, count in sorted(counts.items()))
 

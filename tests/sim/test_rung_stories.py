@@ -13,7 +13,7 @@ from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
 
 from .faults import ACCIDENTS, Fault, befall
-from .machines import Machines
+from .machines import IDLE_TIMEOUT, Machines
 from .play import Play
 from .test_properties import PROFILE, settle
 from .test_stories import CHAT, phases, played, ready
@@ -59,6 +59,19 @@ def test_when_the_rest_comes_the_full_shape_takes_over() -> None:
     assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
     assert kinds(play) == ["lowered", "raising", "raised"]
     assert play.world.machines.requested == 4
+
+
+def test_all_that_have_come_are_kept_while_several_replicas_take_over_one_by_one() -> None:
+    """They take longer than nodes idle: what the last ones need is asked for from the beginning."""
+    spec = replace(LADDER, shape=Shape(4, 1, 4))
+    play = Play(World(Machines(max_nodes=16, stock={"": 2}), startup=IDLE_TIMEOUT), ClusterSpec((spec,)))
+    play.run(70)
+    assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not lowered"])
+    play.world.machines.stock = {}
+    play.run(5 * IDLE_TIMEOUT + 40)
+    assert (play.phase("chat"), served(play)) == (Phase.READY, [4] * 4), play.story(["not raised"])
+    assert kinds(play) == ["lowered", "raising", "raised"]
+    assert play.world.machines.counter == 16, "none of those that had come idled out"
 
 
 def test_all_that_come_in_time_are_waited_for() -> None:
