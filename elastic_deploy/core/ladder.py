@@ -6,6 +6,7 @@ taken only where no replica has all of its own. The request for all GPUs stands 
 shape is rolled out like any change (`core.rollout`), and given up for the rung again where it does not come up. Pure.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from elastic_deploy.core.facts import Index
@@ -16,6 +17,7 @@ from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Lowered
 from elastic_deploy.model.shape import Shape
+from elastic_deploy.model.snapshot import GroupState, NodeState
 from elastic_deploy.model.spec import DeploymentSpec
 
 UP_PATIENCE = 120.0
@@ -105,7 +107,7 @@ def laddered(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index
         return Footing(memory)  # a change between two shapes goes on until it is done, or given up
     if low.shape not in spec.rungs:
         return _without(spec, memory, now)
-    if tally(spec, spec.shape.gpus, index.snapshot).come >= spec.shape.gpus:
+    if _have_come(spec, index):
         return _up(spec, memory, low, now)
     return _down(spec, memory, index, now, low)
 
@@ -165,6 +167,19 @@ def _there(spec: DeploymentSpec, memory: DeploymentMemory, index: Index) -> int:
         return tally(spec, spec.shape.gpus, index.snapshot).come
     found = (gathered(spec, [replica], index) for replica in memory.staying)
     return max((each.gpus for there in found for each in there.values()), default=0)
+
+
+def _have_come(spec: DeploymentSpec, index: Index) -> bool:
+    """Whether the full shape could be placed on what is there: each replica in one pool, where there are pools."""
+    if not spec.pools:
+        return tally(spec, spec.shape.gpus, index.snapshot).come >= spec.shape.gpus
+    theirs: Counter[str] = Counter()
+    for group in index.snapshot.groups.value or ():
+        if group.state is not GroupState.REMOVED and group.name.deployment != spec.name:
+            theirs.update(group.bundle_nodes)
+    joined = [node for node in index.snapshot.nodes.value or () if node.state is NodeState.JOINED]
+    held = (sum(max(0, n.gpus - theirs[n.ray_id]) for n in joined if pool.has(n.type)) for pool in spec.pools)
+    return sum(gpus // spec.shape.gpus_per_replica for gpus in held) >= spec.shape.replicas
 
 
 def _up(spec: DeploymentSpec, memory: DeploymentMemory, low: Lowered, now: float) -> Footing:

@@ -13,7 +13,7 @@ from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
 
 from .faults import ACCIDENTS, Fault, befall
-from .machines import IDLE_TIMEOUT, Machines
+from .machines import IDLE_TIMEOUT, Machines, Node
 from .play import Play
 from .test_properties import PROFILE, settle
 from .test_stories import CHAT, phases, played, ready
@@ -151,6 +151,18 @@ def test_a_rung_lies_in_one_pool() -> None:
     play.run(40)
     assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not lowered"])
     assert play.world.machines.requests == {"a": 4}
+
+
+def test_what_has_come_in_several_pools_does_not_make_a_full_shape() -> None:
+    pools = (Pool("a", ("gpu-a",)), Pool("b", ("gpu-b",)))
+    play = played(replace(LADDER, pools=pools, pool_timeout=600.0), stock={"a": 3, "b": 0})
+    for _ in range(2):  # of another deployment's that is gone; they idle out in time
+        play.world.machines.counter += 1
+        name = f"n{play.world.machines.counter}"
+        play.world.machines.nodes[name] = Node(name, 1, play.now, pool="b")
+    play.run(29)
+    assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not lowered"])
+    assert kinds(play) == ["lowered"]
 
 
 def test_a_stopped_one_leaves_nothing_and_comes_back_full() -> None:
