@@ -81,6 +81,10 @@ class PoolHistory:
         """How many slots are open."""
         return self.levels[bisect_right(self.times, now) - 1]
 
+    def least(self, now: float, until: float) -> int:
+        """How many are open all the time between the two."""
+        return min(self.levels[bisect_right(self.times, now) - 1 : bisect_right(self.times, until)])
+
     def next_change(self, now: float) -> float:
         """When that changes next."""
         index = bisect_right(self.times, now)

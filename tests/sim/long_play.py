@@ -88,12 +88,11 @@ class LongPlay:
         soonest = world.now + 1.0
         next_at = soonest if self.restless else max(soonest, min(self.wake_at, world.next_change()))
         next_at = min(math.ceil(next_at), BEGAN + self.history.seconds)
-        self.tallies.passed(world, self.spec, self.memory, next_at - world.now)
-        engines = {e.name: (e.state(world.now), e.generates(world.now), world.now >= e.swept_at) for e in self._engines}
+        self.passes(next_at)
+        before = self._engines()
         machines.changed = False
         world.advance(next_at - world.now)
-        after = {e.name: (e.state(world.now), e.generates(world.now), world.now >= e.swept_at) for e in self._engines}
-        if not (machines.changed or self.restless or engines != after or world.now >= self.wake_at):
+        if not (machines.changed or self.restless or before != self._engines() or world.now >= self.wake_at):
             return None
         decision = self.decide()
         self.memory = replace(decision.memory, request_sent_at=world.now + LATER)
@@ -104,9 +103,14 @@ class LongPlay:
         self.wake_at = math.inf if decision.wake_at is None else decision.wake_at
         return decision
 
-    @property
-    def _engines(self) -> list:  # type: ignore[type-arg]
-        return list(self.world.engines.values())
+    def passes(self, until: float) -> None:
+        """Time passes until then, and nothing changes meanwhile."""
+        self.tallies.passed(self.world, self.spec, until - self.world.now)
+
+    def _engines(self) -> list[tuple[object, ...]]:
+        """All that an observer sees of the engines."""
+        now = self.world.now
+        return [(e.name, e.state(now), e.generates(now), now >= e.swept_at) for e in self.world.engines.values()]
 
     def snapshot(self) -> Snapshot:
         """What an observer sees now."""

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from elastic_deploy.model.names import GroupName
-from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, NodeNotice, NodeSeen, NodeState, NoticeKind
+from elastic_deploy.model.snapshot import (
+    GroupSeen,
+    GroupState,
+    LaunchFailure,
+    NodeNotice,
+    NodeSeen,
+    NodeState,
+    NoticeKind,
+)
 
 from .capacity_histories import LOOK, History, PoolHistory
 from .machines import Group, Machines, Node
@@ -46,11 +54,25 @@ class Market(Machines):
     alarms: list[float] = field(default_factory=list)
     short: set[str] = field(default_factory=set)
     """The pools that have less than is asked of them."""
+    _asked: dict[str, int] = field(default_factory=dict)
     _nodes_seen: tuple[NodeSeen, ...] | None = None
 
     def level(self, pool: str, now: float) -> int:
         """How many slots of a pool are open."""
         return self.history.by_name[pool].level(now - self.began)
+
+    def obtainable(self, pool: str, now: float, until: float) -> int:
+        """How many nodes could be had from a pool for a gang all the time between the two: new, coming or unused."""
+        busy = {ray_id for group in self.groups.values() for ray_id in group.nodes}
+        living = [node for node in self.nodes.values() if node.pool == pool and now < node.declared_at]
+        unused = [
+            node
+            for node in living
+            if node.id not in busy and not node.draining and until < min(node.dies_at, node.taken_at or math.inf)
+        ]
+        taken = {getattr(node, "slot", -1) for node in living}
+        level = self.history.by_name[pool].least(now - self.began, until - self.began)
+        return len(unused) + sum(1 for slot in range(level) if slot not in taken)
 
     def next_change(self, now: float) -> float:
         """When something happens next, if nobody does anything."""
@@ -117,6 +139,11 @@ class Market(Machines):
                 self._is_seen_anew()
             else:
                 by_pool[node.pool].append(node)
+        if self.requests != self._asked:
+            heapq.heappush(
+                self.alarms, now - now % LOOK + LOOK
+            )  # what is refused already is refused to the new as well
+            self._asked = dict(self.requests)
         for pool, living in by_pool.items():
             standing = [node for node in living if not node.draining]
             wanted = self.requests.get(pool, 0)

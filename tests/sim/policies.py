@@ -38,7 +38,9 @@ def _deployments(policy: str) -> Iterable[DeploymentSpec]:
         elif policy == REFUSALS:
             yield replace(plain, pools=POOLS)
         else:
-            rungs = tuple(Shape(1, n, 1) for n in range(shape.gpus_per_replica - 1, shape.gpus_per_replica // 2 - 1, -1))
+            rungs = tuple(
+                Shape(1, n, 1) for n in range(shape.gpus_per_replica - 1, shape.gpus_per_replica // 2 - 1, -1)
+            )
             yield replace(
                 plain,
                 pools=POOLS,

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.snapshot import GroupState
 from elastic_deploy.model.spec import ClusterSpec
 
@@ -28,7 +27,7 @@ class Tallies:
     usd: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
-    def passed(self, world: World, spec: ClusterSpec, memory: Memory, seconds: float) -> None:
+    def passed(self, world: World, spec: ClusterSpec, seconds: float) -> None:
         """So much time passes from the world's present on, and nothing changes meanwhile."""
         whole = {d.name: d.shape.gpus_per_replica for d in spec.deployments}
         full, smaller, serving = set(), set(), set()
