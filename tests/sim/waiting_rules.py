@@ -98,6 +98,8 @@ class Rules:
                     self.open_since.setdefault(key, now)
             if memory is not None:
                 self._waits(play, spec, memory, until)
+        there = {(memory.name, replica.id) for memory in play.memory.deployments for replica in memory.replicas}
+        self.waits_since = {key: since for key, since in self.waits_since.items() if key in there}
 
     def _waits(self, play: LongPlay, spec: DeploymentSpec, memory: DeploymentMemory, until: float) -> None:
         groups = play.world.machines.groups
