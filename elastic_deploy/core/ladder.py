@@ -107,7 +107,7 @@ def laddered(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index
         return Footing(memory)  # a change between two shapes goes on until it is done, or given up
     if low.shape not in spec.rungs:
         return _without(spec, memory, now)
-    if _have_come(spec, index):
+    if _have_come(spec, memory, index):
         return _up(spec, memory, low, now)
     return _down(spec, memory, index, now, low)
 
@@ -169,8 +169,11 @@ def _there(spec: DeploymentSpec, memory: DeploymentMemory, index: Index) -> int:
     return max((each.gpus for there in found for each in there.values()), default=0)
 
 
-def _have_come(spec: DeploymentSpec, index: Index) -> bool:
-    """Whether the full shape could be placed on what is there: each replica in one pool, where there are pools."""
+def _have_come(spec: DeploymentSpec, memory: DeploymentMemory, index: Index) -> bool:
+    """Whether the full shape could be placed on what is there: each replica in one pool, where there are pools.
+
+    Only in those in which it lives or waits: what has come in another was asked for by others.
+    """
     if not spec.pools:
         return tally(spec, spec.shape.gpus, index.snapshot).come >= spec.shape.gpus
     theirs: Counter[str] = Counter()
@@ -178,7 +181,8 @@ def _have_come(spec: DeploymentSpec, index: Index) -> bool:
         if group.state is not GroupState.REMOVED and group.name.deployment != spec.name:
             theirs.update(group.bundle_nodes)
     joined = [node for node in index.snapshot.nodes.value or () if node.state is NodeState.JOINED]
-    held = (sum(max(0, n.gpus - theirs[n.ray_id]) for n in joined if pool.has(n.type)) for pool in spec.pools)
+    pools = [pool for pool in spec.pools if any(replica.pool == pool.name for replica in memory.staying)]
+    held = (sum(max(0, n.gpus - theirs[n.ray_id]) for n in joined if pool.has(n.type)) for pool in pools)
     return sum(gpus // spec.shape.gpus_per_replica for gpus in held) >= spec.shape.replicas
 
 

@@ -153,10 +153,11 @@ def test_a_rung_lies_in_one_pool() -> None:
     assert play.world.machines.requests == {"a": 4}
 
 
-def test_what_has_come_in_several_pools_does_not_make_a_full_shape() -> None:
+@pytest.mark.parametrize("elsewhere", [2, 4])
+def test_what_has_come_in_another_pool_does_not_make_a_full_shape(elsewhere: int) -> None:
     pools = (Pool("a", ("gpu-a",)), Pool("b", ("gpu-b",)))
     play = played(replace(LADDER, pools=pools, pool_timeout=600.0), stock={"a": 3, "b": 0})
-    for _ in range(2):  # of another deployment's that is gone; they idle out in time
+    for _ in range(elsewhere):  # they idle out in time
         play.world.machines.counter += 1
         name = f"n{play.world.machines.counter}"
         play.world.machines.nodes[name] = Node(name, 1, play.now, pool="b")
