@@ -30,7 +30,12 @@ ROWS: tuple[tuple[str, Callable[[Summary], float], Callable[[float], str]], ...]
     ("moves a day", lambda one: one.moves, "{:.1f}".format),
     ("decisions a day", lambda one: one.decisions, "{:.0f}".format),
 )
-COMPARED = ("time to first serve, median", "  nine of ten within", "USD for a serving GPU-hour", "USD a day for parts of gangs")
+COMPARED = (
+    "time to first serve, median",
+    "  nine of ten within",
+    "USD for a serving GPU-hour",
+    "USD a day for parts of gangs",
+)
 """Rows whose ratio to the plain policy, the first, is told as well."""
 
 

@@ -214,7 +214,7 @@ class Market(Machines):
         looked = now - now % LOOK
         self.refusals = [replace(one, at=looked) if one.node_type in kinds else one for one in self.refusals]
 
-    def is_cut(self, nodes: Iterable[str]) -> bool:
+    def is_cut(self, _: Iterable[str]) -> bool:
         """No paths break here."""
         return False
 

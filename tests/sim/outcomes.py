@@ -1,7 +1,6 @@
 """What a policy made of histories of capacity, in figures that can be compared: for the tests and `bench-waiting`."""
 
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +26,7 @@ class Outcome:
     degraded: float
     gpus_wanted: float
     gpus_served: float
-    usd: Counter[str]
+    usd: dict[str, float]
     moves: int
     decisions: int
     broken: tuple[str, ...]
@@ -42,11 +41,11 @@ def outcome(seed: int, days: float, policy: str) -> Outcome:
         seed,
         told.seconds,
         {spec.name: told.first.get(spec.name) for spec in play.spec.deployments},
-        told.full.total(),
-        told.degraded.total(),
+        told.full,
+        told.degraded,
         told.wanted,
         told.served,
-        told.usd,
+        dict(told.usd),
         sum(event.kind == "pool.left" for _, event in play.events),
         play.decisions,
         tuple(dict.fromkeys(play.broken)),
@@ -102,17 +101,17 @@ class Summary:
     def usd_per_gpu_hour(self) -> float:
         """US dollars paid in all for an hour of a GPU that serves."""
         hours = sum(o.gpus_served for o in self.outcomes) / HOUR
-        return sum(o.usd.total() for o in self.outcomes) / hours if hours else float("inf")
+        return sum(sum(o.usd.values()) for o in self.outcomes) / hours if hours else float("inf")
 
     @property
     def usd_waiting(self) -> float:
         """US dollars a day for nodes that had joined and waited for others of their gang, or idled out."""
-        return sum(o.usd[WAITING] for o in self.outcomes) / self._days
+        return sum(o.usd.get(WAITING, 0.0) for o in self.outcomes) / self._days
 
     @property
     def usd_serving(self) -> float:
         """US dollars a day for nodes that served."""
-        return sum(o.usd[SERVING] for o in self.outcomes) / self._days
+        return sum(o.usd.get(SERVING, 0.0) for o in self.outcomes) / self._days
 
     @property
     def moves(self) -> float:

@@ -1,6 +1,6 @@
 """What came of waiting: when each deployment served, and what every node cost in which state."""
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from elastic_deploy.model.snapshot import GroupState
@@ -14,23 +14,27 @@ BOOTING, WAITING, STARTING, SERVING = "booting", "waiting", "starting", "serving
 
 @dataclass
 class Tallies:
-    """Sums over the time that has passed. Seconds and GPU-seconds by deployment, US dollars by the nodes' state.
+    """Sums over the time that has passed: the deployments' seconds, GPU-seconds, US dollars by the nodes' state.
+
+    `first` is when each deployment first served. `full` and `degraded` are of those that did, in which shape.
 
     WAITING are nodes that have joined and are in no whole group: parts of a gang, and what idles out after one.
     """
 
     first: dict[str, float] = field(default_factory=dict)
-    full: Counter[str] = field(default_factory=Counter)
-    degraded: Counter[str] = field(default_factory=Counter)
+    full: float = 0.0
+    degraded: float = 0.0
     wanted: float = 0.0
     served: float = 0.0
-    usd: Counter[str] = field(default_factory=Counter)
+    usd: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     seconds: float = 0.0
 
     def passed(self, world: World, spec: ClusterSpec, seconds: float) -> None:
         """So much time passes from the world's present on, and nothing changes meanwhile."""
         whole = {d.name: d.shape.gpus_per_replica for d in spec.deployments}
-        full, smaller, serving = set(), set(), set()
+        full: set[str] = set()
+        smaller: set[str] = set()
+        serving: set[str] = set()
         for entry in world.routes:
             for backend in entry.backends:
                 engine = world.engines.get(backend.engine)
@@ -41,8 +45,8 @@ class Tallies:
                 (full if len(engine.hosts) >= whole[entry.deployment] else smaller).add(entry.deployment)
         for name in full | smaller:
             self.first.setdefault(name, self.seconds)
-        self.full.update(dict.fromkeys(full, seconds))
-        self.degraded.update(dict.fromkeys(smaller - full, seconds))
+        self.full += len(full) * seconds
+        self.degraded += len(smaller - full) * seconds
         self.wanted += sum(d.shape.gpus for d in spec.deployments) * seconds
         self._paid(world, serving, seconds)
         self.seconds += seconds
@@ -50,7 +54,7 @@ class Tallies:
     def _paid(self, world: World, serving: set[str], seconds: float) -> None:
         groups = (group for group in world.machines.groups.values() if group.state is GroupState.CREATED)
         placed = {ray_id for group in groups for ray_id in group.nodes}
-        rates: Counter[str] = Counter()
+        rates: defaultdict[str, float] = defaultdict(float)
         for node in world.machines.nodes.values():
             assert isinstance(node, Bought)
             if world.now >= node.dies_at:

@@ -52,15 +52,15 @@ def test_less_is_burnt_in_parts_of_gangs_and_more_serves() -> None:
 
 def test_a_smaller_shape_serves_where_otherwise_nothing_would() -> None:
     ladder, ours = summary(LADDER), summary(POOLED)
+    assert ladder.degraded > 0
     assert ladder.full + ladder.degraded >= ours.full
-    assert ladder.p90 <= ours.p90
 
 
 class Restless(LongPlay):
     """Also decides in the midst of every quiet time, as the supervisor does every second."""
 
     def passes(self, until: float) -> None:
-        """So much time passes; nothing may be done that was not announced. A refusal that is repeated announces itself."""
+        """Nothing may be done that was not announced, but by what the cloud refuses again."""
         now = self.world.now
         super().passes(until)
         if until - now > 2.0 and not self.world.machines.short:

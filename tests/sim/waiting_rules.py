@@ -38,8 +38,6 @@ class Rules:
     problems: list[str] = field(default_factory=list)
     rests: dict[tuple[str, str], tuple[float, int, float]] = field(default_factory=dict)
     """Until when each deployment's pools rest, their failures in a row, and when they last failed."""
-    lives: dict[tuple[str, str], str] = field(default_factory=dict)
-    chosen_at: dict[tuple[str, str], float] = field(default_factory=dict)
     open_since: dict[tuple[str, int], float] = field(default_factory=dict)
     waits_since: dict[tuple[str, str], float] = field(default_factory=dict)
     longest: float = 0.0
@@ -51,29 +49,34 @@ class Rules:
         self.hours[hour] += 1
         if self.hours[hour] == BUSIEST:
             self.problems.append(f"{BUSIEST} decisions in hour {hour}")
+        for memory in play.memory.deployments:
+            self._gave(memory)
+        replicas = [(d.name, replica) for d in play.memory.deployments for replica in d.replicas]
+        began = {(name, replica.id): replica.pool_since for name, replica in replicas if replica.pool_since is not None}
         for event in decision.why:
-            self._told(event, play.world.now)
+            self._told(event, play.world.now, began)
         for action in decision.actions:
             if isinstance(action, RequestResources):
                 self._asked(action, decision.memory.deployments)
 
-    def _told(self, event: EventDraft, now: float) -> None:
+    def _gave(self, memory: DeploymentMemory) -> None:
+        """What a pool gave a gang to since it failed needs no rest."""
+        for replica in memory.replicas:
+            row = memory.name, replica.pool or ""
+            if replica.whole_since and row in self.rests and self.rests[row][2] < replica.whole_since:
+                del self.rests[row]
+
+    def _told(self, event: EventDraft, now: float, began: dict[tuple[str, str], float]) -> None:
         name, replica = event.deployment, event.replica
-        if event.kind == "engine.starting" and (name, replica) in self.lives:
-            row = name, self.lives[name, replica]
-            if row in self.rests and self.rests[row][2] < now:
-                del self.rests[row]  # what it gave a gang to needs no rest
-        elif event.kind == "pool.chosen":
-            pool = self.lives[name, replica] = event.data["pool"]
+        if event.kind == "pool.chosen":
+            pool = event.data["pool"]
             until, _, _ = self.rests.get((name, pool), (0.0, 0, 0.0))
             if now < until:
                 self.problems.append(f"{name} asked {pool} {until - now:g} s before it had rested")
-            self.chosen_at[name, replica] = now
         elif event.kind == "pool.left":
             pool = event.data["pool"]
             _, failures, failed = self.rests.get((name, pool), (0.0, 0, 0.0))
-            began = max(self.chosen_at.get((name, replica), 0.0), self.waits_since.get((name, replica), 0.0))
-            failures += 1 if began > failed else 0
+            failures += 1 if began.get((name, replica), now) > failed else 0
             rests = event.data["rests_until"] - now
             if rests != rest_after(failures):
                 self.problems.append(f"{pool} rests {rests:g} s after failure {failures} of {name}")
