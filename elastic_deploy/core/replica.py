@@ -10,7 +10,7 @@ from elastic_deploy.core import engine, gang
 from elastic_deploy.core.classify import Condition, Rule, classify
 from elastic_deploy.core.distrust import await_drain, note_broken_paths
 from elastic_deploy.core.drain import drain, ending_event
-from elastic_deploy.core.facts import ReplicaFacts
+from elastic_deploy.core.facts import HANDOVER, ReplicaFacts
 from elastic_deploy.core.replica_step import ReplicaStep, ending
 from elastic_deploy.model.action import EndEngine, RemovePlacementGroup
 from elastic_deploy.model.snapshot import EngineState
@@ -62,6 +62,9 @@ def step(facts: ReplicaFacts) -> ReplicaStep:
     result = HANDLERS[rule.condition](facts, rule)
     if noted:
         result = result._replace(events=noted + result.events)
+    if facts.memory.move is not None and facts.has_engine and not facts.is_due:
+        handed_over = facts.memory.move.at - HANDOVER
+        result = result._replace(wake_at=handed_over if result.wake_at is None else min(result.wake_at, handed_over))
     if facts.older and not result.actions and not facts.blind:
         result = result._replace(actions=_ending_older(facts))
     return result

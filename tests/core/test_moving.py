@@ -171,3 +171,8 @@ def test_what_ends_for_a_node_that_is_taken_comes_of_its_notice() -> None:
     assert ended.memory.outage is not None
     assert ended.memory.outage.cause == "the cloud took node i-b"
     assert [type(action) for action in ended.actions] == [EndEngine]
+
+
+def test_it_asks_to_be_woken_when_its_node_is_to_be_handed_over() -> None:
+    assert step(facts(old(), SERVING)).wake_at == AT - HANDOVER
+    assert step(facts(old(None), SERVING)).wake_at is None
