@@ -72,7 +72,7 @@ class Restless(LongPlay):
 
 
 @pytest.mark.parametrize("policy", [POOLED, LADDER])
-@pytest.mark.parametrize("seed", SEEDS[:2])
+@pytest.mark.parametrize("seed", SEEDS[:4])
 def test_between_the_times_it_asks_to_be_woken_at_there_is_nothing_to_do(seed: int, policy: str) -> None:
     """Which the jumping clock of all histories relies on."""
     assert Restless(history(seed, DAYS), fleet(policy)).run().broken == []
