@@ -138,7 +138,7 @@ def _down(
     if not staying or len(waiting) < len(staying) or spec.degrade_after is None:
         return Footing(memory)
     there = _there(spec, memory, index)
-    if low is not None and there >= low.shape.gpus:
+    if there >= (low.shape.gpus if low else spec.shape.gpus_per_replica):
         return Footing(memory)  # they are about to be placed
     below = [shape for shape in spec.rungs if low is None or shape.gpus < low.shape.gpus]
     rung = next((shape for shape in below if shape.gpus <= there), None)
