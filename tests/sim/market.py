@@ -62,9 +62,14 @@ class Market(Machines):
         return self.history.by_name[pool].level(now - self.began)
 
     def obtainable(self, pool: str, now: float, until: float) -> int:
-        """How many nodes could be had from a pool for a gang all the time between the two: new, coming or unused."""
+        """How many nodes could be had from a pool for a gang all the time between the two: new, coming or unused.
+
+        None while one of its nodes hangs: Ray keeps it for as long as a part of a gang is kept.
+        """
         busy = {ray_id for group in self.groups.values() for ray_id in group.nodes}
         living = [node for node in self.nodes.values() if node.pool == pool and now < node.declared_at]
+        if any(math.isinf(node.joins_at) for node in living):
+            return 0
         unused = [
             node
             for node in living
