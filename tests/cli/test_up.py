@@ -284,6 +284,9 @@ def on_terminal(*arguments: Any) -> Iterator[tuple["subprocess.Popen[bytes]", in
 
     try:
         yield process, ours, shown
+    except AssertionError:
+        print("what it has shown:", shown())
+        raise
     finally:
         process.kill()
         process.wait(10)
