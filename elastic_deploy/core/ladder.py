@@ -17,7 +17,7 @@ from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Lowered
 from elastic_deploy.model.shape import Shape
-from elastic_deploy.model.snapshot import GroupState, NodeState
+from elastic_deploy.model.snapshot import GroupState, NodeState, Usual
 from elastic_deploy.model.spec import DeploymentSpec
 
 UP_PATIENCE = 120.0
@@ -144,21 +144,35 @@ def _down(
     rung = next((shape for shape in below if shape.gpus <= there), None)
     if rung is None:
         return Footing(memory)
-    outages = [replica.outage.since for replica in waiting if replica.outage]
-    since = max(min(outages, default=memory.waiting_since), low.since if low else 0.0)
+    lost_at = min((replica.outage.since for replica in waiting if replica.outage), default=None)
+    since = max(memory.waiting_since if lost_at is None else lost_at, low.since if low else 0.0)
     end = since + spec.degrade_after
-    if now < end:
+    sooner = None if lost_at is None else _sooner(index.snapshot.usual, lost_at, now)
+    if now < end and sooner is None:
         return Footing(memory, wake_at=end, holds_partial=True)
+    why = sooner or f"the others did not come within {format_duration(now - since)}"
     wanted = counted(spec.shape.gpus, "GPU")
-    message = (
-        f"{spec.name} is to serve on {rung.gpus} of its {wanted}: the others did not come within"
-        f" {format_duration(now - since)}. They are asked for further."
-    )
+    message = f"{spec.name} is to serve on {rung.gpus} of its {wanted}: {why}. They are asked for further."
     data = {"gpus": rung.gpus, "wanted": spec.shape.gpus, "shape": _named(rung)}
     event = EventDraft("deployment.lowered", message, spec.name, subject=f"ladder:{spec.name}", data=data)
     failures, retry_at = (low.failures, low.retry_at) if low else (0, 0.0)
     lowered = Lowered(rung, now, failures=failures, retry_at=retry_at)
     return Footing(replace(memory, lowered=lowered), (event,))
+
+
+def _sooner(usual: Usual, lost_at: float, now: float) -> str | None:
+    """Why a replica that lost a node serves sooner smaller, by what such waits and starts took here; None if not.
+
+    The rung costs an engine's start now, and another one when all GPUs have come back: it is worth that where the
+    nodes take longer than a start.
+    """
+    if usual.gang is None or usual.start is None:
+        return None
+    left = lost_at + usual.gang - now
+    if left <= usual.start:
+        return None
+    here = f"by what such waits took here, and a start takes {format_duration(usual.start)}"
+    return f"the others are not expected for {format_duration(left)}, {here}"
 
 
 def _there(spec: DeploymentSpec, memory: DeploymentMemory, index: Index) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from elastic_deploy.core.explain import Expectation, eta
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
+from elastic_deploy.model.snapshot import Usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +24,46 @@ class Past:
     phase_since: Mapping[str, float] = field(default_factory=dict)
 
 
+class PastFold:
+    """What a journal tells of the past, as far as its events were read: it only grows."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._waits: list[float] = []
+        self._starts: list[float] = []
+        self._since: dict[str, float] = {}
+
+    def read(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Take in the next events, in their order."""
+        for event in events:
+            self._at[event["id"]] = event["time"]
+            match event["kind"]:
+                case "group.ready" if event.get("cause") in self._at:
+                    self._waits.append(event["time"] - self._at[event["cause"]])
+                case "engine.ready" if "seconds" in event:
+                    self._starts.append(event["seconds"])
+                case "phase":
+                    self._since[event["deployment"]] = event["time"]
+                case _:
+                    pass
+
+    @property
+    def past(self) -> Past:
+        """What they have told."""
+        return Past(tuple(self._waits), tuple(self._starts), dict(self._since))
+
+
 def past_of(events: Iterable[Mapping[str, Any]]) -> Past:
     """The past that a journal's events tell, in their order."""
-    at: dict[str, float] = {}
-    waits: list[float] = []
-    starts: list[float] = []
-    since: dict[str, float] = {}
-    for event in events:
-        at[event["id"]] = event["time"]
-        match event["kind"]:
-            case "group.ready" if event.get("cause") in at:
-                waits.append(event["time"] - at[event["cause"]])
-            case "engine.ready" if "seconds" in event:
-                starts.append(event["seconds"])
-            case "phase":
-                since[event["deployment"]] = event["time"]
-            case _:
-                pass
-    return Past(tuple(waits), tuple(starts), since)
+    fold = PastFold()
+    fold.read(events)
+    return fold.past
+
+
+def usual(past: Past) -> Usual:
+    """What a decision may count on: the middle of what it took before."""
+    wait, start = eta(past.waits), eta(past.starts)
+    return Usual(wait.median if wait else None, start.median if start else None)
 
 
 def expected_at(deployments: Iterable[DeploymentMemory], past: Past, now: float) -> dict[str, float]:

@@ -256,6 +256,18 @@ class LoadSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Usual:
+    """What took how long here before, in the middle, in seconds; None where nobody knows.
+
+    `gang`: from asking for a gang's nodes, or losing one of them, until all were there. `start`: from an engine's start
+    until it generated.
+    """
+
+    gang: float | None = None
+    start: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ActionFailure:
     """An action of the last decision that could not be carried out: the name of its class, of what, and the error."""
 
@@ -281,3 +293,4 @@ class Snapshot:
     paths: tuple[PathsSeen, ...] = ()
     loads: tuple[LoadSeen, ...] = ()
     """Of the deployments of which the front door has said something; of any other nothing is known."""
+    usual: Usual = Usual()

@@ -20,11 +20,10 @@ from elastic_deploy.core.distrust import paths_wanted
 from elastic_deploy.core.invariants import violations
 from elastic_deploy.core.lease import is_leased, lease_term
 from elastic_deploy.core.ledger import Ledger, advance
-from elastic_deploy.core.past import expected_at, past_of
+from elastic_deploy.core.past import expected_at, usual
 from elastic_deploy.core.revise import acknowledged, difference, is_same, revised
 from elastic_deploy.core.roster import spec_for
 from elastic_deploy.core.status import ClusterFacts, status_document
-from elastic_deploy.core.steps import Fold
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.front_door import FrontDoorWish, front_door_difference
 from elastic_deploy.model.home import write_private
@@ -39,6 +38,7 @@ from elastic_deploy.runtime.front_door import FrontDoor
 from elastic_deploy.runtime.group_watch import GroupWatch
 from elastic_deploy.runtime.interruption_watch import InterruptionWatch, is_watched
 from elastic_deploy.runtime.journal import Event, Journal
+from elastic_deploy.runtime.journal_reader import JournalReader
 from elastic_deploy.runtime.lease import Lease
 from elastic_deploy.runtime.load_files import read_loads
 from elastic_deploy.runtime.monitor import find_monitor, start_monitor
@@ -64,7 +64,7 @@ class Supervisor:
         self._gcs_address = gcs_address
         self._host = host
         self._journal = Journal(directory / "journal.jsonl")
-        self._steps, self._steps_read = Fold(), 0
+        self._told = JournalReader(self._journal)
         self._grown = asyncio.Condition()
         self._wake = asyncio.Event()
         self._state = self._restored(session)
@@ -113,7 +113,8 @@ class Supervisor:
         state = self._state
         snapshot = await self._observer.look(self._prober.seen, self._applier.take_failures(), self._watched())
         loads = await asyncio.to_thread(read_loads, self._directory)
-        snapshot = replace(snapshot, notices=self._interruptions.seen, paths=self._path_look.seen, loads=loads)
+        seen, paths = self._interruptions.seen, self._path_look.seen
+        snapshot = replace(snapshot, notices=seen, paths=paths, loads=loads, usual=usual(self._told.past()))
         self._snapshot = snapshot
         now = time.time()
         ledger, changes = advance(state.ledger, snapshot)
@@ -183,7 +184,7 @@ class Supervisor:
 
     def _expected(self) -> dict[str, float]:
         """When each deployment that does not serve is expected to, by this cluster's past."""
-        return expected_at(self._state.memory.deployments, past_of(self._journal.events), time.time())
+        return expected_at(self._state.memory.deployments, self._told.past(), time.time())
 
     def _watched(self) -> set[str]:
         """Nodes of replicas that do not serve: one of them may be about to be declared dead."""
@@ -325,10 +326,7 @@ class Supervisor:
         state = self._state
         endpoint = f"{state.door.scheme}://{self._host}:{state.port}/v1"
         facts = ClusterFacts(state.cluster, state.provider, self._gcs_address, endpoint)
-        events = self._journal.events
-        self._steps.read(events[self._steps_read :])
-        self._steps_read = len(events)
-        past, tracks = past_of(events), self._steps.tracks()
+        past, tracks = self._told.past(), self._told.tracks()
         document = status_document(
             state.spec, state.memory, state.ledger, self._snapshot, facts, time.time(), past, tracks
         )

@@ -7,10 +7,10 @@ import pytest
 
 from elastic_deploy.core.facts import Index
 from elastic_deploy.core.ladder import laddered
-from elastic_deploy.model.memory import Lowered
+from elastic_deploy.model.memory import Lowered, Outage
 from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Shape
-from elastic_deploy.model.snapshot import NodeSeen, NodeState
+from elastic_deploy.model.snapshot import NodeSeen, NodeState, Usual
 from elastic_deploy.model.spec import DeploymentSpec
 
 from .scenes import NOW, SPEC, deployment, fresh, snapshot
@@ -51,3 +51,29 @@ def test_where_it_stands(
     after = laddered(spec, deployment(replica, lowered=low), seen, NOW).memory
     assert after is not None
     assert (after.lowered.shape if after.lowered else None) == expected
+
+
+LOSSES: dict[str, tuple[float | None, Usual, bool]] = {
+    "at once, where the nodes take longer than a start": (NOW - 1, Usual(gang=15, start=10), True),
+    "not where they come sooner than it would start": (NOW - 1, Usual(gang=10, start=10), False),
+    "not where most of the wait is over": (NOW - 8, Usual(gang=15, start=10), False),
+    "not where no wait is known": (NOW - 1, Usual(start=10), False),
+    "not where no start is known": (NOW - 1, Usual(gang=15), False),
+    "not at the first wait, in which nobody is served yet": (None, Usual(gang=15, start=10), False),
+    "after its time whatever is usual": (NOW - 21, Usual(gang=5, start=10), True),
+}
+
+
+@pytest.mark.parametrize(("lost_at", "usual", "lowered"), LOSSES.values(), ids=list(LOSSES))
+def test_a_loss_is_served_through_smaller_where_that_is_sooner(
+    lost_at: float | None, usual: Usual, lowered: bool
+) -> None:
+    outage = None if lost_at is None else Outage(lost_at, "node i-1 was lost", "node:i-1")
+    seen = Index.of(snapshot(nodes=there(a=3), usual=usual))
+    footing = laddered(ONE, deployment(fresh(outage=outage), waiting_since=NOW - 5), seen, NOW)
+    assert footing.memory is not None
+    assert (footing.memory.lowered is not None) is lowered
+    if lowered and lost_at == NOW - 1:
+        (event,) = footing.events
+        assert "not expected for 14s, by what such waits took here, and a start takes 10s" in event.message
+    assert footing.holds_partial is not lowered, "what is there is kept for it meanwhile"

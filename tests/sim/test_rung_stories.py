@@ -10,6 +10,7 @@ from elastic_deploy.core.ladder import FIRST_RETRY
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Shape
+from elastic_deploy.model.snapshot import Usual
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
 
 from .faults import ACCIDENTS, Fault, befall
@@ -108,6 +109,18 @@ def test_a_node_that_is_lost_and_not_replaced_lowers_what_was_full() -> None:
     play.world.machines.kill(0, play.now, detected_after=2)
     play.run(40)
     assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not lowered"])
+
+
+def test_a_node_whose_like_took_long_before_lowers_what_was_full_at_once() -> None:
+    play = ready(replace(LADDER, degrade_after=600.0))
+    play.world.usual = Usual(gang=400.0, start=10.0)
+    play.world.machines.stock = {"": 3}
+    play.world.machines.kill(0, play.now, detected_after=2)
+    play.run(25)
+    assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not lowered"])
+    play.world.machines.stock = {}
+    play.run(40)
+    assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
 
 
 def test_a_node_that_is_replaced_in_time_lowers_nothing() -> None:
@@ -221,11 +234,12 @@ SPECS = st.builds(
     SPECS,
     st.lists(st.tuples(st.integers(0, 9), st.integers(1, 120)), max_size=6),
     st.lists(ACCIDENTS, max_size=6),
+    st.sampled_from((Usual(), Usual(60.0, 8.0), Usual(5.0, 8.0))),
 )
 def test_whatever_happens_it_is_whole_again_once_it_can_be(
-    spec: DeploymentSpec, stocks: list[tuple[int, int]], faults: list[Fault]
+    spec: DeploymentSpec, stocks: list[tuple[int, int]], faults: list[Fault], usual: Usual
 ) -> None:
-    play = Play(World(Machines(max_nodes=24)), ClusterSpec((spec,)))
+    play = Play(World(Machines(max_nodes=24), usual=usual), ClusterSpec((spec,)))
     for number, (stock, seconds) in enumerate(stocks):
         play.world.machines.stock[""] = stock
         play.run(seconds)

@@ -27,6 +27,7 @@ from elastic_deploy.model.snapshot import (
     ProbeSeen,
     Reading,
     Snapshot,
+    Usual,
 )
 
 from .machines import Machines
@@ -83,6 +84,7 @@ class World:
     bad_versions: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     loads: tuple[LoadSeen, ...] = ()
+    usual: Usual = field(default_factory=Usual)
 
     def advance(self, seconds: float = 1.0) -> None:
         """Let time pass."""
@@ -160,6 +162,7 @@ class World:
             monitor_alive=Reading(self.now, self.now >= self.machines.monitor_dead_until),
             notices=self.machines.notices(self.now),
             loads=tuple(replace(load, at=self.now) for load in self.loads),
+            usual=self.usual,
         )
 
     def _reading(self, what: str, value: tuple) -> Reading:  # type: ignore[type-arg]
