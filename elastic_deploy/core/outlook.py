@@ -92,7 +92,7 @@ def outlook(
         comes_next=_next(deployment, ledger, now),
         next_at=_next_at(deployment, ledger, now),
         you_could=_could(deployment, ledger),
-        holds=holds,
+        holds=f"{holds}{_waiting_cost(ledger)}",
         gpus=gpus,
         nodes=nodes,
         gpu_hours=hours,
@@ -216,6 +216,13 @@ def _could(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -
         return (*sentences, "You could watch the engine with `elastic-deploy logs -f`.")
     choices = "You could wait, ask for fewer GPUs with `up --gpus`, or give up with `down`, which ends every node."
     return (*sentences, choices)
+
+
+def _waiting_cost(ledger: Sequence[Mapping[str, Any]]) -> str:
+    """What the nodes that are there have cost while they served nobody, as a sentence, where that is known."""
+    costs = [unserved["usd"] for entry in ledger if (unserved := entry.get("unserved")) and unserved["usd"]]
+    cost = f"{sum(costs):.2f}"
+    return "" if cost == "0.00" else f" Nodes that are there have cost {cost} USD while they served nobody."
 
 
 def _holding(deployment: Mapping[str, Any], document: Mapping[str, Any], now: float) -> tuple[str, int, int, float]:

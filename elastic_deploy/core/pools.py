@@ -29,6 +29,10 @@ PART_SEEN = 5.0
 """Seconds within which a node is seen to be launched that the cloud gave while it refused others: the autoscaler says
 so one turn later."""
 
+LATE = 1800.0
+"""Seconds after a pool was left in which nodes may still come that had been asked for there: the autoscaler launches
+what it has queued though nobody asks for it any more, and a large instance boots for minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
@@ -93,6 +97,7 @@ class _Step:
         for replica in staying:
             after = self._waits(replica, there) if replica.id in late else self._is_whole(replica)
             self._replicas[replica.id] = after
+        self._send_away()
         replicas = tuple(self._replicas[replica.id] for replica in self._memory.replicas)
         rests = tuple(sorted(self._rests.values(), key=lambda rest: rest.pool))
         memory = self._memory
@@ -177,6 +182,8 @@ class _Step:
     def _release(self, replica: ReplicaMemory, pool: Pool, there: Gathered, cost: float) -> None:
         """Let go of nodes that serve nothing at once, rather than when they have been idle long enough."""
         self._wasted += cost
+        if pool.standing:
+            return
         groups = self._index.snapshot.groups.value or ()
         held = {
             ray_id
@@ -189,6 +196,30 @@ class _Step:
         for node in there.nodes:
             if node.ray_id not in held:
                 self._actions.append(DrainNode(node.ray_id, self._now, why))
+
+    def _send_away(self) -> None:
+        """Let go of nodes that come to a pool after it was left, as long as nobody waits for any there.
+
+        Else they would use up `max_workers`, which the pools share, until they have been idle for minutes.
+        """
+        lived_in = {replica.pool for replica in self._replicas.values()}
+        left = [
+            (rest, pool)
+            for rest in self._rests.values()
+            if (pool := self._spec.place(rest.pool)) and pool.name not in lived_in and not pool.standing
+            if pool.name and self._now < rest.since + LATE
+        ]
+        groups = [each for each in self._index.snapshot.groups.value or () if each.state is not GroupState.REMOVED]
+        if not left or any(group.name.deployment != self._spec.name and "" in group.bundle_nodes for group in groups):
+            return  # another deployment may wait for what has come
+        held = {ray_id for group in groups for ray_id in group.bundle_nodes}
+        for node in self._index.snapshot.nodes.value or ():
+            if node.state is not NodeState.JOINED or not node.gpus or node.is_head or node.ray_id in held:
+                continue
+            for rest, pool in left:
+                if pool.has(node.type) and node.joined_at > rest.since:
+                    why = f"it came to pool {pool.name} when nobody waited there any more"
+                    self._actions.append(DrainNode(node.ray_id, self._now, why, if_idle=True))
 
     def _key(self, replica: ReplicaMemory) -> tuple[str, str]:
         return self._spec.name, replica.id

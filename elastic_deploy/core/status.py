@@ -22,6 +22,7 @@ from elastic_deploy.core.scaling import at_scale, is_scaled
 from elastic_deploy.core.steps import Track
 from elastic_deploy.core.tally import tally
 from elastic_deploy.core.waiting import ledger_document
+from elastic_deploy.core.waiting_cost import prices_of
 from elastic_deploy.model.duration import clock
 from elastic_deploy.model.memory import DeploymentMemory, Failure, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
@@ -93,7 +94,7 @@ def status_document(
             "sent_at": memory.request_sent_at or None,
         },
         "deployments": [_deployment(d, remembered.get(d.name), world) for d in spec.deployments],
-        "ledger": ledger_document(tracks, ledger, memory, snapshot),
+        "ledger": ledger_document(tracks, ledger, memory, snapshot, prices_of(spec), now),
     }
 
 

@@ -13,6 +13,7 @@ from elastic_deploy.core.explain import FAILURES_TOLD
 from elastic_deploy.core.launches import launch_said
 from elastic_deploy.core.ledger import Ledger
 from elastic_deploy.core.steps import Kind, Track
+from elastic_deploy.core.waiting_cost import unserved
 from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, NodeState, Snapshot
 
@@ -40,9 +41,17 @@ def expected(past: Mapping[_StepKey, Sequence[float]], track: Track, step: str) 
 
 
 def ledger_document(
-    tracks: Sequence[Track], ledger: Ledger, memory: Memory, snapshot: Snapshot
+    tracks: Sequence[Track],
+    ledger: Ledger,
+    memory: Memory,
+    snapshot: Snapshot,
+    prices: Mapping[str, float],
+    now: float,
 ) -> list[dict[str, Any]]:
-    """An entry for each node that is there or on its way, each launch that is being refused, and each replica."""
+    """An entry for each node that is there or on its way, each launch that is being refused, and each replica.
+
+    `prices` are in USD an hour, by node type.
+    """
     past = lengths(tracks)
     here = {r.node.id for r in ledger.nodes if not r.node.is_head and r.node.state is not NodeState.DEAD}
     replicas = {f"{d.name}/{r.id}" for d in memory.deployments for r in d.replicas}
@@ -50,10 +59,20 @@ def ledger_document(
     # A name comes back with the next node that is asked for, or the next life: the latest track is meant.
     latest = {(track.kind, track.name): track for track in tracks}
     nodes = [t for t in latest.values() if t.kind is Kind.NODE and t.name in here]
-    entries = [_entry(track, past, held.get(track.name, ())) for track in nodes]
+    ours = {track.name: track for track in latest.values() if track.kind is Kind.REPLICA}
+    entries = [
+        _entry(track, past, held.get(track.name, ())) | _cost(unserved(track, ours, now), prices.get(track.node_type))
+        for track in nodes
+    ]
     entries += _refused(snapshot, {track.node_type for track in nodes if track.steps[-1].name == "asked"})
-    entries += [_entry(t, past, ()) for t in latest.values() if t.kind is Kind.REPLICA and t.name in replicas]
+    entries += [_entry(t, past, ()) for t in ours.values() if t.name in replicas]
     return entries
+
+
+def _cost(seconds: float, usd_per_hour: float | None) -> dict[str, Any]:
+    """What a node has cost while it served nobody; no dollars where its price is not known."""
+    usd = None if usd_per_hour is None else round(seconds / 3600 * usd_per_hour, 4)
+    return {"unserved": {"seconds": round(seconds, 3), "usd": usd}}
 
 
 def _entry(track: Track, past: Mapping[_StepKey, Sequence[float]], replicas: Sequence[str]) -> dict[str, Any]:
@@ -80,6 +99,7 @@ def _entry(track: Track, past: Mapping[_StepKey, Sequence[float]], replicas: Seq
         "since": now["since"],
         "expected": now["expected"],
         "refused": refused,
+        "unserved": None,
         "steps": steps,
     }
 
@@ -107,6 +127,7 @@ def _refused(snapshot: Snapshot, asked: set[str]) -> list[dict[str, Any]]:
                 "since": failures[0].at,
                 "expected": None,
                 "refused": words,
+                "unserved": None,
                 "steps": [step],
             }
         )

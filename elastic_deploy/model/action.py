@@ -84,12 +84,14 @@ class Route:
 class DrainNode:
     """Tell Ray that a node (`name`, Ray's id) goes at `deadline`: nothing new is placed on it, what runs goes on.
 
-    The autoscaler counts it no more, so that a standing request brings its replacement at once.
+    The autoscaler counts it no more, so that a standing request brings its replacement at once. `if_idle`: only where
+    nothing runs on it or is placed there; who else uses it keeps it.
     """
 
     name: str
     deadline: float
     why: str
+    if_idle: bool = False
 
 
 Action = RequestResources | CreatePlacementGroup | RemovePlacementGroup | StartEngine | EndEngine | Route | DrainNode

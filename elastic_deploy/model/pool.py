@@ -12,11 +12,15 @@ before there are any."""
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One pool. `node_types` are those of its label, `gpus` the most that it can ever have; None is not known."""
+    """One pool. `node_types` are those of its label, `gpus` the most that it can ever have; None is not known.
+
+    `standing`: the cluster keeps nodes of it in any case (`min_workers`), so that to end one only brings another.
+    """
 
     name: str
     node_types: tuple[str, ...] = ()
     gpus: int | None = None
+    standing: bool = False
 
     @property
     def labels(self) -> dict[str, str]:

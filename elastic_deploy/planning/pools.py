@@ -18,7 +18,8 @@ def pools_of(capacity: Capacity, names: tuple[str, ...]) -> tuple[Pool, ...]:
         types = tuple(each.name for each in capacity.node_types if _belongs(each, name) and not each.is_head)
         if not types:
             raise InvalidConfigError(_unknown(capacity, name))
-        pool = Pool(name, types)
+        standing = any(each.standing_workers for each in capacity.node_types if each.name in types)
+        pool = Pool(name, types, standing=standing)
         known = not any(each.gpus_unknown for each in capacity.node_types if pool.has(each.name))
         pools.append(replace(pool, gpus=most_gpus(within(capacity, pool)) if known else None))
     return tuple(pools)

@@ -125,8 +125,8 @@ class Applier:
                 expected_at = {each.model: times[each.deployment] for each in entries if each.deployment in times}
                 table = RoutingTable(entries, expected_at=expected_at)
                 write_private(self._directory / "routes.json", dump_table(table))
-            case DrainNode(node, deadline, why):
-                ray_tables.drain(ray_tables.gcs_client(), node, deadline, why)
+            case DrainNode(node, deadline, why, if_idle):
+                ray_tables.drain(ray_tables.gcs_client(), node, deadline, why, if_idle=if_idle)
             case EndEngine():
                 raise TypeError("engines are ended by _end_engine")
 

@@ -102,15 +102,17 @@ def nodes(client: GcsClient) -> list[RayNode]:
     return found
 
 
-def drain(client: GcsClient, node: str, deadline: float, why: str) -> None:
+def drain(client: GcsClient, node: str, deadline: float, why: str, *, if_idle: bool = False) -> None:
     """Have Ray drain a node that is taken at `deadline`. Raises RuntimeError where Ray refuses.
 
     Nothing is placed on it any more and the autoscaler counts it no more; groups and actors on it stay as they are, and
-    Ray ends nothing at the deadline, which it only tells those who ask.
+    Ray ends nothing at the deadline, which it only tells those who ask. `if_idle`: Ray may refuse it for a node that is
+    used, and that is no error.
     """
-    reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+    reasons = autoscaler_pb2.DrainNodeReason
+    reason = reasons.DRAIN_NODE_REASON_IDLE_TERMINATION if if_idle else reasons.DRAIN_NODE_REASON_PREEMPTION
     accepted, words = client.drain_node(node, reason, why, int(deadline * 1000), timeout=TIMEOUT)
-    if not accepted:
+    if not accepted and not if_idle:
         raise RuntimeError(f"Ray does not drain node {node}: {words}")
 
 

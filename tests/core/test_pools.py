@@ -7,7 +7,7 @@ import pytest
 
 from elastic_deploy.core.explain import reason
 from elastic_deploy.core.facts import Index
-from elastic_deploy.core.pools import FIRST_REST, LONGEST_REST, Pooled, pooled, rest_after
+from elastic_deploy.core.pools import FIRST_REST, LATE, LONGEST_REST, Pooled, pooled, rest_after
 from elastic_deploy.core.roster import asked_bundles
 from elastic_deploy.model.action import DrainNode
 from elastic_deploy.model.memory import DeploymentMemory, Partial, ReplicaMemory, Rest
@@ -351,3 +351,52 @@ def test_the_refusals_of_a_pool_that_rests_are_not_told_twice() -> None:
     assert "2 gpu-b nodes" in told
     assert "2 gpu-a nodes" not in told
     assert "2 gpu-a nodes" in reason(POOLS, replace(memory, rests=(rest("a", NOW - 1),)), refusals, NOW)
+
+
+LATE_ONE = node("x", "a", joined_at=NOW - 1)
+LEFT = rest("a", NOW + 1)
+ELSEWHERE = GroupSeen(GroupName("z", "r0"), "pg9", GroupState.PENDING, ("",))
+HELD = GroupSeen(GroupName("z", "r0"), "pg9", GroupState.CREATED, ("x",))
+LATE_COMERS: dict[str, tuple[Any, ReplicaMemory, Rest, Snapshot, bool]] = {
+    "it came after the pool was left": (POOLS, waiting("b"), LEFT, seen(LATE_ONE), True),
+    "though the pool has rested": (POOLS, waiting("b"), rest("a", NOW - 1), seen(LATE_ONE), True),
+    "it was there before": (POOLS, waiting("b"), LEFT, seen(replace(LATE_ONE, joined_at=NOW - 9)), False),
+    "nobody knows when it came": (POOLS, waiting("b"), LEFT, seen(replace(LATE_ONE, joined_at=0.0)), False),
+    "the pool is lived in again": (POOLS, waiting("a"), rest("a", NOW - 1), seen(LATE_ONE), False),
+    "it is of another pool": (POOLS, waiting("b"), LEFT, seen(node("x", "c", joined_at=NOW - 1)), False),
+    "it has not joined": (POOLS, waiting("b"), LEFT, seen(replace(LATE_ONE, state=NodeState.LAUNCHING)), False),
+    "it is the head": (POOLS, waiting("b"), LEFT, seen(replace(LATE_ONE, is_head=True)), False),
+    "it has no GPU": (POOLS, waiting("b"), LEFT, seen(replace(LATE_ONE, gpus=0)), False),
+    "another deployment holds it": (POOLS, waiting("b"), LEFT, seen(LATE_ONE, groups=(HELD,)), False),
+    "another deployment may wait for it": (POOLS, waiting("b"), LEFT, seen(LATE_ONE, groups=(ELSEWHERE,)), False),
+    "too long ago to be what was ordered": (
+        POOLS,
+        waiting("b"),
+        rest("a", NOW, since=NOW - LATE),
+        seen(LATE_ONE),
+        False,
+    ),
+    "the cluster keeps nodes there in any case": (
+        replace(POOLS, pools=(replace(A, standing=True), B)),
+        waiting("b"),
+        LEFT,
+        seen(LATE_ONE),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "replica", "left", "world", "goes"), LATE_COMERS.values(), ids=list(LATE_COMERS))
+def test_a_node_that_comes_when_its_pool_has_been_left_is_let_go(
+    spec: Any, replica: ReplicaMemory, left: Rest, world: Snapshot, goes: bool
+) -> None:
+    drains = list(step(deployment(replica, rests=(left,)), world, spec).actions)
+    why = "it came to pool a when nobody waited there any more"
+    assert drains == ([DrainNode("x", NOW, why, if_idle=True)] if goes else [])
+
+
+def test_nodes_that_the_cluster_keeps_are_not_let_go() -> None:
+    spec = replace(POOLS, pools=(replace(A, standing=True), B))
+    result = step(deployment(waiting(partial=LONG)), HALF, spec)
+    assert (pools(result), result.actions) == ([None], ())
+    assert result.memory.wasted > 0

@@ -38,6 +38,12 @@ def test_the_cluster_s_max_workers_holds_for_a_pool() -> None:
     assert pools_of(replace(CAPACITY, max_workers=3), ("a",))[0].gpus == 3
 
 
+def test_a_pool_with_nodes_that_are_there_in_any_case_is_known_as_such() -> None:
+    kept = replace(typed("spot-a", "a"), min_workers=1)
+    wide = replace(CAPACITY, node_types=(HEAD, kept, typed("spot-b", "b")))
+    assert [pool.standing for pool in pools_of(wide, ("a", "b"))] == [True, False]
+
+
 def test_a_pool_whose_gpus_nobody_knows_has_no_bound() -> None:
     unknown = replace(CAPACITY, node_types=(HEAD, NodeType("p9", {}, 0, 4, detected=("GPU",), labels=(("pool", "a"),))))
     assert pools_of(unknown, ("a",)) == (Pool("a", ("p9",), None),)

@@ -83,6 +83,13 @@ async def supervised(directory: Path) -> AsyncIterator[Supervised]:
             process.kill()
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    """Its command line, empty where it has just ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
+
+
 async def until(holds: Callable[[], object]) -> None:
     while not holds():
         await asyncio.sleep(0.01)
@@ -200,7 +207,7 @@ def test_two_changes_at_once_end_in_the_last_one(tmp_path: Path) -> None:
             await until(lambda: len(gateways(tmp_path)) == 2)
             one.become(bounds=FrontDoorBounds(hold_timeout=2.0))
             wanted = arguments(tmp_path, HOST, one.port, one.options)
-            await until(lambda: [each.cmdline()[-len(wanted) :] for each in gateways(tmp_path)] == [wanted])
+            await until(lambda: [command_line(each)[-len(wanted) :] for each in gateways(tmp_path)] == [wanted])
             assert is_listened_on(one.port)
 
     run(story)

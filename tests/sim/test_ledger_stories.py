@@ -130,9 +130,10 @@ def test_an_entry_has_the_documented_keys_and_no_others(play: Recorded) -> None:
     refused = play.document()["ledger"]
     play.run(15)
     whole = play.document()["ledger"]
-    keys = {"what", "id", "node_type", "replicas", "step", "since", "expected", "refused", "steps"}
+    keys = {"what", "id", "node_type", "replicas", "step", "since", "expected", "refused", "unserved", "steps"}
     for entry in (*refused, *whole):
         assert set(entry) == keys
+        assert (entry["unserved"] is not None) is (entry["what"] == "node" and entry["step"] != "refused")
         assert all(set(step) == {"step", "since", "seconds", "expected"} for step in entry["steps"])
     assert [set(entry["refused"]) for entry in refused if entry["refused"]] == [{"at", "code", "message", "times"}]
     assert {entry["what"] for entry in whole} == {"node", "replica"}

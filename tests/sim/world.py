@@ -198,8 +198,9 @@ class World:
                 self._start(name, version)
             case EndEngine(name):
                 self._end(name, frozenset(action.nodes))
-            case DrainNode(node):
-                self.machines.nodes[node].draining = True
+            case DrainNode(node, if_idle=only):
+                used = any(node in group.nodes for group in self.machines.groups.values())
+                self.machines.nodes[node].draining |= not (only and used)
             case Route(entries):
                 self.routes = entries
 
