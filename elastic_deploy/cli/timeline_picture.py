@@ -27,6 +27,11 @@ STEPS = {
     "setup": ("#a5693f", "being set up"),
     "joined": ("#6f9ed8", "joined"),
     "placed": ("#3f74bf", "holds bundles"),
+    "waiting": ("#d9a441", "waits"),
+    "degraded": ("#b3a13c", "serves with less"),
+    "recovering": ("#d9822b", "recovers"),
+    "failed": ("#b5403a", "failed"),
+    "stopped": ("#7d8590", "stopped"),
     "gathering": ("#d9a441", "waits for its GPUs"),
     "resting": ("#9a8f7a", "no pool to ask"),
     "clearing": ("#a78bca", "old engine cleared"),
@@ -45,7 +50,21 @@ _MARKS = {
     "engine.failed": ("bad", "lost or failed"),
     "node.given_up": ("bad", "lost or failed"),
     "autoscaler.lost": ("bad", "lost or failed"),
-    "request": ("plain", "request changed"),
+    "rollout.failed": ("bad", "lost or failed"),
+    "deployment.failed": ("bad", "lost or failed"),
+    "deployment.raised": ("good", "recovered"),
+    "rollout.done": ("good", "recovered"),
+    **dict.fromkeys(
+        (
+            "request",
+            "pool.chosen",
+            "deployment.raising",
+            "deployment.scaled",
+            "deployment.sleeping",
+            "deployment.woken",
+        ),
+        ("plain", "asked, or decided"),
+    ),
 }
 _OTHER_MARK = ("warning", "refused, or warned of")
 

@@ -1,4 +1,4 @@
-"""What a timeline shows: a row for each replica and each node, bars for its steps, marks for what befell it.
+"""What a timeline shows: a row for each deployment, replica and node, bars for its steps, marks for what befell it.
 
 Pure, from a journal's events; drawn by `cli.timeline_picture`, which knows of pixels and colours.
 """
@@ -8,9 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from elastic_deploy.core.steps import Kind, Mark, Track, tracks_of
+from elastic_deploy.model.phase import Phase
 
-_CLOUD = ("launch.failed", "launch.partial", "launch.elsewhere", "autoscaler.refused", "autoscaler.lost", "request")
+_CLOUD = (
+    "launch.failed",
+    "launch.partial",
+    "launch.elsewhere",
+    "autoscaler.refused",
+    "autoscaler.lost",
+    "request",
+    "lease.ended",
+)
 """What is nobody's in particular: what was asked of the cloud, and what it refused."""
+
+_DECIDED = ("deployment.", "rollout.", "pool.")
+"""What was decided over a deployment: its shape, its scale, its version, and where it asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,8 @@ def timeline_of(
     end = max(float(events[-1]["time"]), now or 0.0)
     start = float(events[0]["time"]) if last is None else max(float(events[0]["time"]), end - last)
     tracks = sorted(tracks_of(events), key=lambda t: (t.kind is Kind.NODE, t.since))
-    rows = [_cloud(events), *(_row(track, end, running=now is not None) for track in tracks)]
+    deployments = _deployments(events, end, running=now is not None)
+    rows = [_cloud(events), *deployments, *(_row(track, end, running=now is not None) for track in tracks)]
     cut = [_cut(row, start, end) for row in rows]
     return Timeline(start, end, tuple(row for row in cut if row.bars or row.marks))
 
@@ -73,6 +86,28 @@ def timeline_of(
 def _cloud(events: Iterable[Mapping[str, Any]]) -> Row:
     marks = [Mark(float(e["time"]), e["kind"], str(e["message"])) for e in events if e["kind"] in _CLOUD]
     return Row("cloud", "cloud", "asked, and refused", (), tuple(marks))
+
+
+def _deployments(events: Iterable[Mapping[str, Any]], end: float, *, running: bool) -> list[Row]:
+    """A row for each deployment: its phases, and what was decided over it."""
+    phases: dict[str, list[tuple[float, str]]] = {}
+    marks: dict[str, list[Mark]] = {}
+    for event in events:
+        name, kind, at = str(event.get("deployment") or ""), str(event["kind"]), float(event["time"])
+        if name and kind == "phase" and event.get("to"):
+            phases.setdefault(name, []).append((at, str(event["to"])))
+        elif name and kind.startswith(_DECIDED):
+            marks.setdefault(name, []).append(Mark(at, kind, str(event["message"])))
+    rows = []
+    for name, steps in phases.items():
+        untils = [*(at for at, _ in steps[1:]), end]
+        last = len(steps) - 1
+        bars = [
+            Bar(phase, at, until, open_ended=running and place == last and phase != Phase.STOPPED)
+            for place, ((at, phase), until) in enumerate(zip(steps, untils, strict=True))
+        ]
+        rows.append(Row("deployment", name, "deployment", tuple(bars), tuple(marks.get(name, ()))))
+    return rows
 
 
 def _row(track: Track, end: float, *, running: bool) -> Row:

@@ -30,6 +30,32 @@ def rows(picture: ElementTree.Element) -> dict[str, ElementTree.Element]:
     return {row.attrib["data-row"]: row for row in picture.iter(f"{SVG}g") if "data-row" in row.attrib}
 
 
+def drawn_steps(row: ElementTree.Element) -> list[str]:
+    return [g.attrib["data-step"] for g in row.iter(f"{SVG}g") if "data-step" in g.attrib]
+
+
+def test_a_deployment_s_phases_and_what_was_decided_over_it_have_a_row() -> None:
+    def told(number: int, kind: str, **data: Any) -> dict[str, Any]:
+        event = {"id": f"{number:06d}", "time": 100.0 * number, "kind": kind, "deployment": "chat", "message": kind}
+        return event | {"replica": None, "node": None, "subject": ""} | data
+
+    events = [
+        told(1, "phase", to="waiting"),
+        told(2, "pool.chosen"),
+        told(3, "deployment.lowered"),
+        told(4, "phase", to="degraded"),
+        told(5, "deployment.raised"),
+        told(6, "phase", to="ready"),
+    ]
+    timeline = timeline_of(events, now=700.0)
+    assert timeline is not None
+    (row,) = [row for row in timeline.rows if row.kind == "deployment"]
+    bars = [(bar.step, bar.start, bar.end, bar.open_ended) for bar in row.bars]
+    assert bars == [("waiting", 100, 400, False), ("degraded", 400, 600, False), ("ready", 600, 700, True)]
+    assert [mark.kind for mark in row.marks] == ["pool.chosen", "deployment.lowered", "deployment.raised"]
+    assert drawn_steps(rows(drawn(timeline))["chat"]) == ["waiting", "degraded", "ready"]
+
+
 def test_each_bar_stands_where_its_times_are() -> None:
     picture = drawn(timeline_of(EVENTS))
     start, end = float(picture.attrib["data-from"]), float(picture.attrib["data-to"])
@@ -44,12 +70,13 @@ def test_each_bar_stands_where_its_times_are() -> None:
         assert float(box.attrib["width"]) == pytest.approx(max(1.5, (until - since) * scale), abs=0.03)
         seen.append(bar.attrib["data-step"])
     assert set(seen) <= set(STEPS)
-    assert seen[:4] == ["gathering", "clearing", "starting", "ready"]
+    replica = list(drawn_steps(rows(picture)["tiny/r0"]))
+    assert replica[:4] == ["gathering", "clearing", "starting", "ready"]
 
 
 def test_a_row_for_each_replica_and_node_with_what_befell_it() -> None:
     found = rows(drawn(timeline_of(EVENTS)))
-    assert list(found) == ["cloud", "tiny/r0", "tiny/r1", "gpu-4d5ba6a7fe62", "gpu-1108c720f46b"]
+    assert list(found) == ["cloud", "tiny", "tiny/r0", "tiny/r1", "gpu-4d5ba6a7fe62", "gpu-1108c720f46b"]
     marks = {name: [g.attrib["data-mark"] for g in row.iter(f"{SVG}g") if "data-mark" in g.attrib]
              for name, row in found.items()}  # fmt: skip
     assert marks["tiny/r1"] == ["recovered"]
@@ -126,6 +153,6 @@ def test_a_cluster_that_runs_is_drawn_from_its_head(
 ) -> None:
     head.answer("events", [{"ok": event} for event in EVENTS])
     assert cli("timeline", cluster_yaml, "-o", tmp_path / "t.svg").code == 0
-    assert len(rows(ElementTree.parse(tmp_path / "t.svg").getroot())) == 5
+    assert len(rows(ElementTree.parse(tmp_path / "t.svg").getroot())) == 6
     nowhere = cli("timeline", cluster_yaml, "-o", tmp_path / "no" / "t.svg")
     assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)
