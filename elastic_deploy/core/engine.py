@@ -10,6 +10,7 @@ from elastic_deploy.core.classify import VERDICT_WAIT, Rule
 from elastic_deploy.core.drain import drain, ending_event
 from elastic_deploy.core.facts import ReplicaFacts
 from elastic_deploy.core.replica_step import ReplicaStep, ending, engine_event, outage_of
+from elastic_deploy.core.silence import spoken, with_silence
 from elastic_deploy.model.action import Backend, StartEngine
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.event import EventDraft
@@ -114,7 +115,8 @@ def silent(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
     """The engine has used up its time to start."""
     limit = format_duration(facts.spec.engine_start_timeout)
     words = facts.probe.last_error if facts.probe else ""
-    return _failed(facts, rule, f"the engine has not generated within {limit} of its start", words)
+    counted = facts._replace(memory=with_silence(facts.memory))
+    return _failed(counted, rule, f"the engine has not generated within {limit} of its start", words)
 
 
 def _failed(facts: ReplicaFacts, rule: Rule, cause: str, words: str, hopeless: bool = False) -> ReplicaStep:
@@ -154,7 +156,7 @@ def serve(facts: ReplicaFacts, rule: Rule) -> ReplicaStep:
         took = proven_at - memory.started_at
         message = f"{facts.name} generated {took:.1f} s after its start."
         event = engine_event(facts, "engine.ready", message, str(facts.name), seconds=took)
-    remembered = replace(memory, proven_at=proven_at, ever_ready=True, outage=None)
+    remembered = replace(spoken(memory), proven_at=proven_at, ever_ready=True, outage=None)
     if memory.outage is None:
         return ReplicaStep(rule.condition, remembered, events=(event,), backend=backend)
     recovery, recovered = _recovered(facts, memory.outage, proven_at)

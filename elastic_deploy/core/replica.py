@@ -12,6 +12,7 @@ from elastic_deploy.core.distrust import await_drain, note_broken_paths
 from elastic_deploy.core.drain import drain, ending_event
 from elastic_deploy.core.facts import HANDOVER, ReplicaFacts
 from elastic_deploy.core.replica_step import ReplicaStep, ending
+from elastic_deploy.core.silence import note_silent_nodes
 from elastic_deploy.model.action import EndEngine, RemovePlacementGroup
 from elastic_deploy.model.snapshot import EngineState
 
@@ -57,7 +58,8 @@ def step(facts: ReplicaFacts) -> ReplicaStep:
     """One step of a replica that should serve."""
     facts, noted = gang.note_whole(facts)
     facts, broken = note_broken_paths(facts)
-    noted += broken
+    facts, silent = note_silent_nodes(facts)
+    noted += broken + silent
     rule = classify(facts)
     result = HANDLERS[rule.condition](facts, rule)
     if noted:

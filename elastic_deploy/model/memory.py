@@ -113,7 +113,9 @@ class ReplicaMemory:
     it had been asked. `pool` is the name of the one in which it lives or waits, "" anywhere, None as long as there is
     none for it; `pool_since` is when its wait there began, None once its gang is whole. `partial` is set while some of
     its nodes are there without the others. `move` is set while a node of its group is about to be taken by the cloud.
-    `distrust` is set from when its nodes were found not to reach each other until its next engine is started.
+    `distrust` is set from when its nodes were found not to reach each other until its next engine is started. `silent`
+    has Ray's id of each node once for each engine in a row that was started on it and never spoke; `given_up` is how
+    many nodes were drained for that since an engine last spoke.
     """
 
     id: str
@@ -142,6 +144,8 @@ class ReplicaMemory:
     pool: str | None = ""
     pool_since: float | None = None
     partial: Partial | None = None
+    silent: tuple[str, ...] = ()
+    given_up: int = 0
 
     @property
     def forgiven(self) -> "ReplicaMemory":

@@ -82,6 +82,7 @@ class World:
     hopeless_starts: int = 0
     wedging_deaths: bool = False
     bad_versions: set[str] = field(default_factory=set)
+    mute: set[str] = field(default_factory=set)  # nodes on which no engine ever speaks
     problems: list[str] = field(default_factory=list)
     loads: tuple[LoadSeen, ...] = ()
     usual: Usual = field(default_factory=Usual)
@@ -118,6 +119,7 @@ class World:
         group = self.machines.groups.get(engine.name.group)
         return (
             self.now < min(engine.ends_at, engine.wedges_at)
+            and not engine.hosts & self.mute
             and group is not None
             and group.state is GroupState.CREATED
             and set(group.nodes) == engine.hosts
@@ -213,7 +215,9 @@ class World:
             self.problems.append(f"{name} was started beside what is left of {rivals[0].name}")
         generates_at = self.now + self.startup
         engine = Engine(name, set(group.nodes), group.nodes[0], self.now, generates_at, version=version)
-        if self.machines.is_cut(engine.hosts):
+        if engine.hosts & self.mute:
+            engine.generates_at = float("inf")
+        elif self.machines.is_cut(engine.hosts):
             engine.ends_at, engine.words = self.now + self.startup / 2, "ConnectionError: a peer does not answer"
         elif version in self.bad_versions:
             engine.ends_at, engine.words = self.now + self.startup / 2, "ValueError: this version is broken"
