@@ -5,6 +5,7 @@ The tests follow one deployment from `up` to `down`, each going on from where th
 
 import json
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,20 @@ def test_another_machine_with_the_same_yaml_and_key_attaches(user: User) -> None
     assert other.key == user.key
     assert not (home / ".elastic-deploy" / CLUSTER / "ray-token").exists()
     assert other.ask() == user.ask()
+
+
+def test_the_endpoint_is_held_open_on_the_laptop(user: User) -> None:
+    held = user.lab.start(["elastic-deploy", "tunnel", user.path, "--port", "8123"], {"HOME": str(user.home)})
+    until(lambda: "http://localhost:8123/v1" in held.output()[0] or held.ended, 60)
+    header = user.home / "header"
+    header.write_text(f"Authorization: Bearer {user.key}\n")
+    models = ["curl", "-sS", "-m", "20", "-H", f"@{header}", "http://localhost:8123/v1/models"]
+    assert '"tiny"' in user.lab.run(models).check().stdout
+    header.unlink()
+    held.signal(signal.SIGINT)
+    done = held.wait(30)
+    assert (done.returncode, "The tunnel is closed." in done.stderr) == (0, True)
+    assert user.lab.run(models).returncode
 
 
 def test_an_instance_that_is_terminated_is_replaced(user: User) -> None:
