@@ -17,8 +17,10 @@ def require_launchable(prepared: Prepared) -> None:
         return
     # Imports boto3, which `up --help` and a local cluster should not pay for.
     from elastic_deploy.cluster.aws.preflight import on_aws
+    from elastic_deploy.cluster.aws.preflight.deployment import before_launch
 
     checks = on_aws(prepared.config, prepared.plan, cheap=True)
+    checks += before_launch(prepared.config, prepared.request.model, prepared.plan)
     warnings, failed = sorted_out(checks, has_other_pools=len(prepared.plan.pools) > 1)
     for check in warnings:
         note(f"Warning: {check.sentence} {check.mend}".strip())

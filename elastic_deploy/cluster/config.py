@@ -63,6 +63,7 @@ def load_cluster(path: Path) -> ClusterConfig:
     Raises InvalidConfigError (exit 3), which names the file, the line, the key, the reason and the mend.
     """
     source = read(path)
+    _require_launches(source)
     check_schema(source)
     name = _name(source)
     provider_type, provider_kind = _provider(source)
@@ -88,15 +89,21 @@ def _name(source: Source) -> str:
     return name
 
 
-def _provider(source: Source) -> tuple[str, str]:
-    provider = source.raw["provider"]
-    kind = provider["type"]
-    if kind == "local":
+def _require_launches(source: Source) -> None:
+    # Before the schema, to which the other keys of such a file are unknown: they are not what is wrong with it.
+    provider = source.raw.get("provider")
+    if isinstance(provider, dict) and provider.get("type") == "local":
         raise source.error(
             ("provider", "type"),
             "local is Ray's own provider for machines that already run, and launches none",
-            "For nodes as processes on this machine, take the provider block of cluster-templates/local.yaml",
+            "Start those machines with `ray up` alone, as the header of cluster-templates/onprem-ssh.yaml says; for nodes"
+            " as processes on this machine, take the provider block of cluster-templates/local.yaml",
         )
+
+
+def _provider(source: Source) -> tuple[str, str]:
+    provider = source.raw["provider"]
+    kind = provider["type"]
     if kind not in _PROVIDERS:
         _, mend = unknown_key(kind, _PROVIDERS)
         raise source.error(("provider", "type"), f"{kind!r} is no provider that can launch nodes from here", mend)

@@ -1,56 +1,50 @@
-"""Checks on the deployment that is asked for: does the YAML have room for it, and is its model there. Any provider.
-
-The hub is not asked: what a hub id's weights weigh stays unknown.
-"""
+"""Checks on the deployment that is asked for: has the YAML room for it, and are its weights there. Any provider."""
 
 from pathlib import Path
 
-from elastic_deploy.cluster.aws.preflight.facts import Unknown
-from elastic_deploy.cluster.aws.preflight.verdicts import failure, passed, unknown
+from elastic_deploy.cluster.aws.preflight.verdicts import failure, passed
+from elastic_deploy.cluster.aws.preflight.weights import fits, weights
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.model_facts import model_facts
+from elastic_deploy.cluster.model_hub import ask_hub
 from elastic_deploy.model.check import Check
 from elastic_deploy.model.errors import ExitCode, NeverFitsError, UserError
-from elastic_deploy.model.shape import Plan
+from elastic_deploy.model.shape import ModelFacts, Plan
 from elastic_deploy.planning.plan import plan
 from elastic_deploy.planning.request import merge
 from elastic_deploy.planning.settings import Settings
 from elastic_deploy.rehearsal.engine_arguments import model_path
 
-_GIB = 2**30
-
 
 def deployment(config: ClusterConfig, model: str | None, gpus: int | None) -> tuple[tuple[Check, ...], Plan | None]:
     """The checks, and the plan where there is one. Nothing is asked for without a number of GPUs."""
     wanted, number = model or config.settings.model, gpus or config.settings.gpus
-    checks = _model(wanted) if wanted else ()
+    found = weights(config, wanted, ask_hub) if wanted else None
+    checks = (found.check,) if found else ()
+    # The plan is to be `up`'s, which goes by what lies on this machine alone.
+    facts = model_facts(Path(model_path(wanted)).expanduser()) if wanted else ModelFacts()
     if number is None:
         return checks, None
     # How many nodes are needed does not depend on which model it is, unless its size is known.
     asked = Settings(model=wanted or "any", gpus=number)
     try:
-        request = merge(config.settings, asked)
-        facts = model_facts(Path(model_path(wanted)).expanduser()) if wanted else model_facts(Path("/nonexistent"))
-        planned = plan(config.capacity, request, facts)
+        planned = plan(config.capacity, merge(config.settings, asked), facts)
     except NeverFitsError as error:
         mend = "Ask for what the node types can hold, or give the YAML more or larger nodes."
         return (*checks, failure("room", error.message, mend, ExitCode.NEVER_FITS)), None
     except UserError as error:
         return (*checks, failure("room", error.message, "Mend the setting that it names.")), None
     nodes = ", ".join(f"{each.count} of {each.node_type}" for each in planned.nodes)
-    return (*checks, passed("room", f"{number} GPUs are {nodes or 'nodes that are there already'}.")), planned
+    room = passed("room", f"{number} GPUs are {nodes or 'nodes that are there already'}.")
+    return (*checks, room, *fits(planned, memories(config), found.weight_bytes if found else None)), planned
 
 
-def _model(model: str) -> tuple[Check, ...]:
-    path = Path(model_path(model)).expanduser()
-    if not path.is_dir():
-        if model.startswith(("/", ".", "~")) or model.count("/") > 1:
-            mend = "Name a checkpoint's directory, a hub id such as org/model, or tiny."
-            return (failure("model", f"Model {model} does not exist on this machine.", mend),)
-        reason = Unknown("it is a hub id, and the hub is asked by the nodes only")
-        return (unknown("model", f"Whether the weights of {model} can be had, and fit the GPUs", reason),)
-    weight = model_facts(path).weight_bytes
-    if weight is None:
-        mend = "Name a directory with *.safetensors, *.bin or *.pt files."
-        return (failure("model", f"{model} holds no weights.", mend),)
-    return (passed("model", f"{model} is here: {weight / _GIB:.1f} GiB of weights."),)
+def before_launch(config: ClusterConfig, model: str, planned: Plan) -> tuple[Check, ...]:
+    """The quick ones for `up`, which has made its plan: nobody is asked, and what stays unknown is not dwelt upon."""
+    found = weights(config, model)
+    return (found.check, *fits(planned, memories(config), found.weight_bytes))
+
+
+def memories(config: ClusterConfig) -> dict[str, int | None]:
+    """A GPU's bytes by node type, None where they are not known."""
+    return {each.name: each.gpu_memory_bytes for each in config.capacity.node_types}
