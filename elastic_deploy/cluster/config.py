@@ -96,8 +96,8 @@ def _require_launches(source: Source) -> None:
         raise source.error(
             ("provider", "type"),
             "local is Ray's own provider for machines that already run, and launches none",
-            "Start those machines with `ray up` alone, as the header of cluster-templates/onprem-ssh.yaml says; for nodes"
-            " as processes on this machine, take the provider block of cluster-templates/local.yaml",
+            "Start those machines with `ray up` alone, as the header of cluster-templates/onprem-ssh.yaml says; for"
+            " nodes as processes on this machine, take the provider block of cluster-templates/local.yaml",
         )
 
 

@@ -65,7 +65,7 @@ def _weight_bytes(told: Any) -> int | None:
     files = told.get("siblings") if isinstance(told, dict) else None
     if not isinstance(files, list):
         return None
-    sizes = {
+    sizes: dict[str, int] = {
         str(each.get("rfilename")): each["size"]
         for each in files
         if isinstance(each, dict) and isinstance(each.get("size"), int)

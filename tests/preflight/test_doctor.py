@@ -34,7 +34,7 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[st
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setattr(_Asker, "quotas", lambda _self: {"L-1216C47A": 32.0, "L-DB2E81BA": 16.0})
-    monkeypatch.setattr(_Asker, "denied", lambda _self: {})
+    monkeypatch.setattr(_Asker, "rights", lambda _self: {})
     monkeypatch.setattr(cli_doctor, "running_checks", lambda _config: ())  # by a process of its own, which has no moto
     with mock_aws():
         ec2, iam = boto3.client("ec2", REGION), boto3.client("iam")

@@ -12,6 +12,7 @@ from elastic_deploy.cluster.aws.preflight.facts import (
     Identity,
     ImageFact,
     PlacementFact,
+    RightsFact,
     Rule,
     SubnetFact,
     TypeFact,
@@ -66,7 +67,7 @@ FACTS = Facts(
     groups={"sg-1": GroupFact("vpc-1", (SSH, INSIDE))},
     placement_groups={"close": PlacementFact("cluster", "available")},
     roles={"role": ("arn:aws:iam::123456789012:role/role",)},
-    denied={"arn:aws:iam::123456789012:role/role": ()},
+    rights={"arn:aws:iam::123456789012:role/role": RightsFact()},
     private_key=FileFact(True, 0o600),
     public_key="aabb",
     mounts={"~/ray-token": FileFact(True, 0o600)},
@@ -101,6 +102,7 @@ def test_all_is_well_on_a_sound_account() -> None:
     assert exit_code(checks) is ExitCode.DONE
 
 
+ROLE = "arn:aws:iam::1:role/r"
 REFUSED, NEVER, DONE = ExitCode.REFUSED, ExitCode.NEVER_FITS, ExitCode.DONE
 
 
@@ -149,7 +151,9 @@ REFUSED, NEVER, DONE = ExitCode.REFUSED, ExitCode.NEVER_FITS, ExitCode.DONE
         ("role", WANTED, facts(roles={}), REFUSED, "no instance profile role"),
         ("role", WANTED, facts(roles={"role": ()}), REFUSED, "has no role"),
         ("role", head(profile=""), FACTS, DONE, "wide rights"),
-        ("rights", WANTED, facts(denied={"arn:aws:iam::1:role/r": ("ec2:RunInstances",)}), REFUSED, "RunInstances"),
+        ("rights", WANTED, facts(rights={ROLE: RightsFact(("ec2:RunInstances on x",))}), REFUSED, "RunInstances"),
+        ("rights", WANTED, facts(rights={ROLE: RightsFact(("iam:PassRole on x",))}), REFUSED, "right to pass"),
+        ("rights", WANTED, facts(rights={ROLE: RightsFact((), ("ec2:RunInstances on x",))}), DONE, "is not known"),
         ("file mounts", WANTED, facts(mounts={"~/ray-token": FileFact(False)}), REFUSED, "does not exist"),
         ("file mounts", WANTED, facts(mounts={"~/ray-token": FileFact(True, 0o644)}), REFUSED, "mode 644"),
     ],

@@ -85,17 +85,20 @@ def rights(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
     """The head's role may do what the autoscaler does."""
     if not any(each.profile for each in wanted.nodes if each.is_head):
         return ()
-    if isinstance(facts.denied, Unknown):
-        return (unknown("rights", "What the head's role may do", facts.denied),)
-    faults = [
-        failure(
-            "rights",
-            f"The head's role {arn.rpartition('/')[2]} is refused {', '.join(actions)}.",
-            "Give it the policy that `elastic-deploy generate aws --policy` prints.",
-        )
-        for arn, actions in facts.denied.items()
-        if actions
-    ]
+    if isinstance(facts.rights, Unknown):
+        return (unknown("rights", "What the head's role may do", facts.rights),)
+    faults = []
+    for arn, told in facts.rights.items():
+        name = arn.rpartition("/")[2]
+        if told.refused:
+            said = f"The head's role {name} is refused {', '.join(told.refused)}."
+            mend = "Give it the policy that `elastic-deploy generate aws --policy` prints"
+            passing = any(each.startswith("iam:PassRole") for each in told.refused)
+            mend += ", and the right to pass the role of the workers' instance profile." if passing else "."
+            faults.append(failure("rights", said, mend))
+        if told.undecided:
+            why = Unknown("its policies ask for more than a simulation is told")
+            faults.append(unknown("rights", f"Whether role {name} has {', '.join(told.undecided)}", why))
     return found("rights", faults, "The head's role may launch, tag and end nodes.")
 
 

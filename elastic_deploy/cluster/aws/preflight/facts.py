@@ -94,6 +94,14 @@ class FileFact:
     mode: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RightsFact:
+    """What IAM says of a role: the rights that it refuses, and those that hang on conditions it was not told."""
+
+    refused: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All answers. A name that was asked for and is not in its mapping does not exist.
@@ -101,7 +109,7 @@ class Facts:
     `enabled_regions` are those that the account may use. `offered` are zones by type. `quotas` are vCPUs by quota code,
     `in_use` what runs now by the same code. `images` are keyed by what the YAML writes. `key_pairs` are public keys by
     name, empty where EC2 does not show one; `public_key` is that of the private key here. `roles` are the roles' ARNs
-    by instance profile, `denied` the refused actions by role's ARN.
+    by instance profile, `rights` are by role's ARN.
     """
 
     identity: Identity | Unknown = NOT_ASKED
@@ -116,7 +124,7 @@ class Facts:
     groups: Mapping[str, GroupFact] | Unknown = NOT_ASKED
     placement_groups: Mapping[str, PlacementFact] | Unknown = NOT_ASKED
     roles: Mapping[str, tuple[str, ...]] | Unknown = NOT_ASKED
-    denied: Mapping[str, tuple[str, ...]] | Unknown = NOT_ASKED
+    rights: Mapping[str, RightsFact] | Unknown = NOT_ASKED
     private_key: FileFact | None = None
     public_key: str | Unknown = NOT_ASKED
     mounts: Mapping[str, FileFact] = field(default_factory=dict)

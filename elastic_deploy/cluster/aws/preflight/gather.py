@@ -18,6 +18,7 @@ from elastic_deploy.cluster.aws.preflight.facts import (
     Identity,
     ImageFact,
     PlacementFact,
+    RightsFact,
     Rule,
     SubnetFact,
     TypeFact,
@@ -25,6 +26,7 @@ from elastic_deploy.cluster.aws.preflight.facts import (
 )
 from elastic_deploy.cluster.aws.preflight.files import without_comment
 from elastic_deploy.cluster.aws.preflight.quota import quota_code
+from elastic_deploy.cluster.aws.preflight.rights import Question, questions, undecided_by
 from elastic_deploy.cluster.aws.preflight.wanted import Wanted
 
 Answer = TypeVar("Answer")
@@ -32,9 +34,6 @@ Answer = TypeVar("Answer")
 _PATIENCE = Config(connect_timeout=3, read_timeout=8, retries={"max_attempts": 2, "mode": "standard"})
 _AT_ONCE = 8
 _SERVICES = ("sts", "ec2", "service-quotas", "ssm", "iam")
-
-AUTOSCALER_ACTIONS = ("ec2:DescribeInstances", "ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances")
-"""What the head's role must be allowed: the calls of Ray's autoscaler (`cluster.aws.policy` says where from)."""
 
 _LIVING = ("pending", "running")
 """States of instances that count against a quota."""
@@ -54,7 +53,7 @@ def gather(wanted: Wanted, credentials: Mapping[str, str], *, cheap: bool = Fals
         # Nobody answers without credentials, and each would take its time not to.
         return Facts(identity=identity, **dict.fromkeys(_ASKED, Unknown("who you are is not known")))  # type: ignore[arg-type]
     asker = _Asker(wanted, clients)
-    left_out = ("denied", "placement_groups", "offered") if cheap else ()
+    left_out = ("rights", "placement_groups", "offered") if cheap else ()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         asked: dict[str, Future[Any]] = {
             name: pool.submit(_answer, getattr(asker, name)) for name in _ASKED if name not in left_out
@@ -74,7 +73,7 @@ _ASKED = (
     "groups",
     "placement_groups",
     "roles",
-    "denied",
+    "rights",
 )
 """The fields of `Facts` that AWS answers, each by the method of the same name."""
 
@@ -235,31 +234,31 @@ class _Asker:
             found[name] = tuple(each["Arn"] for each in profile["Roles"])
         return found
 
-    def denied(self) -> dict[str, tuple[str, ...]]:
-        """Asked with the cluster's tag in every request and on every resource, as the autoscaler's calls have it."""
-        head = {name: arns for name, arns in self.roles().items() if name in self._head_profiles()}
-        context = [
-            {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-            for key, value in (
-                ("aws:RequestTag/ray-cluster-name", self._wanted.cluster),
-                ("aws:ResourceTag/ray-cluster-name", self._wanted.cluster),
-                ("ec2:ResourceTag/ray-cluster-name", self._wanted.cluster),
-                ("ec2:CreateAction", "RunInstances"),
-                ("aws:RequestedRegion", self._wanted.region),
-            )
-        ]
-        refused = {}
-        for arn in (each for arns in head.values() for each in arns):
-            partition, account = arn.split(":")[1], arn.split(":")[4]
-            instances = f"arn:{partition}:ec2:{self._wanted.region}:{account}:instance/i-0123456789abcdef0"
-            results = []
-            for action in AUTOSCALER_ACTIONS:
-                resource = "*" if action == "ec2:DescribeInstances" else instances
-                results += self._iam.simulate_principal_policy(
-                    PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource], ContextEntries=context
-                )["EvaluationResults"]
-            refused[arn] = tuple(each["EvalActionName"] for each in results if each["EvalDecision"] != "allowed")
-        return refused
+    def rights(self) -> dict[str, RightsFact]:
+        """Each right is asked with its own resource: simulated together, resources hide each other's refusals."""
+        roles, images = self.roles(), self.images()
+        heads = [arn for name in self._head_profiles() for arn in roles.get(name, ())]
+        return {arn: self._rights_of(arn, questions(self._wanted, arn, roles, images)) for arn in heads}
+
+    def _rights_of(self, role: str, asked: tuple[Question, ...]) -> RightsFact:
+        refused, undecided = [], []
+        for each in asked:
+            results = self._iam.simulate_principal_policy(
+                PolicySourceArn=role,
+                ActionNames=[each.action],
+                ResourceArns=[each.resource],
+                ContextEntries=[
+                    {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+                    for key, value in each.context
+                ],
+            )["EvaluationResults"]
+            for result in results:
+                if result["EvalDecision"] == "allowed":
+                    continue
+                explicit = result["EvalDecision"] == "explicitDeny"
+                missing = undecided_by(result.get("MissingContextValues", []))
+                (undecided if missing and not explicit else refused).append(each.in_words)
+        return RightsFact(tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(undecided)))
 
     def _head_profiles(self) -> set[str]:
         return {each.profile for each in self._wanted.nodes if each.is_head}
