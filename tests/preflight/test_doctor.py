@@ -122,6 +122,59 @@ def test_a_planted_fault_is_found(
     assert ended == code
 
 
+@pytest.mark.parametrize(
+    ("permissions", "code", "said"),
+    [
+        # None: Ray finds no group of that name, makes it, and lets anybody try SSH.
+        (None, 0, "to which Ray gives its rules, lets anybody try SSH"),
+        ([], 0, "to which Ray gives its rules, lets anybody try SSH"),
+        (
+            [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]}],
+            7,
+            "all tra",
+        ),
+        ([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}], 7, "opens every port"),
+        ("sound", 0, ""),
+    ],
+)
+def test_the_group_that_the_provider_names_is_read_as_those_of_node_types(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    account: dict[str, Any],
+    permissions: Any,
+    code: int,
+    said: str,
+) -> None:
+    ec2 = boto3.client("ec2", REGION)
+    for each in account["available_node_types"].values():
+        (group,) = each["node_config"].pop("SecurityGroupIds")
+    if permissions == "sound":
+        account["provider"]["security_group"] = {"GroupName": "g"}
+    else:
+        account["provider"]["security_group"] = {"GroupName": "ours"}
+        if permissions is not None:
+            vpc = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["VpcId"]
+            made = ec2.create_security_group(GroupName="ours", Description="d", VpcId=vpc)["GroupId"]
+            if permissions:
+                ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=permissions)
+    ended, document = doctor(capsys, tmp_path, account, "--gpus", "1")
+    assert ended == code, bad(document)
+    assert set(bad(document)) == ({"security group"} if said else set()), bad(document)
+    assert said in bad(document).get("security group", "")
+
+
+def test_what_the_yaml_has_ray_open_to_the_world_is_found(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, account: dict[str, Any]
+) -> None:
+    for each in account["available_node_types"].values():
+        del each["node_config"]["SecurityGroupIds"]
+    everybody = [{"IpProtocol": "tcp", "FromPort": 8265, "ToPort": 8265, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    account["provider"]["security_group"] = {"GroupName": "new", "IpPermissions": everybody}
+    code, document = doctor(capsys, tmp_path, account, "--gpus", "1")
+    assert code == 7
+    assert any("8265" in each["sentence"] for each in document["checks"])
+
+
 def test_another_private_key_and_an_open_mode_are_found(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, account: dict[str, Any]
 ) -> None:

@@ -187,6 +187,26 @@ def test_what_works_is_not_refused(wanted: Wanted, found: Facts) -> None:
     assert [each for each in judge(wanted, found) if each.verdict is not Verdict.PASS] == []
 
 
+def test_free_addresses_are_counted_over_all_that_share_a_subnet() -> None:
+    def with_free(first: int, second: int) -> Facts:
+        one, two = replace(SUBNET, free_addresses=first), replace(SUBNET, free_addresses=second)
+        return facts(subnets={"subnet-1": one, "subnet-2": two})
+
+    # The head and two nodes: each type alone would have found room for itself.
+    checks = judge(WANTED, with_free(2, 9))
+    said = "subnet-1 of node types head and gpu have 2 free addresses together, and 3 nodes"
+    assert [said in each.sentence for each in checks if each.verdict is not Verdict.PASS] == [True]
+    # One of the nodes may start in another subnet, if the head is left a place in the only one that it has.
+    either = gpu(subnets=("subnet-1", "subnet-2"))
+    assert exit_code(judge(either, with_free(2, 1))) is DONE
+    assert exit_code(judge(either, with_free(1, 1))) is REFUSED
+    assert exit_code(judge(either, with_free(0, 9))) is REFUSED
+    # Without a number of GPUs the types together are held against the cluster's own limit.
+    both = replace(WANTED, nodes=(HEAD, GPU, replace(GPU, name="other")), insisted=False, max_workers=2)
+    assert {each.verdict for each in judge(both, with_free(3, 0))} == {Verdict.PASS}
+    assert Verdict.WARNING in {each.verdict for each in judge(both, with_free(2, 0))}
+
+
 def test_subnets_must_exist_and_share_a_vpc() -> None:
     two = facts(subnets={"subnet-1": SUBNET, "subnet-2": replace(SUBNET, vpc="vpc-2")})
     checks = judge(gpu(subnets=("subnet-2",)), two)

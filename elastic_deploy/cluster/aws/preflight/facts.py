@@ -72,10 +72,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class GroupFact:
-    """A security group: what may come in."""
+    """A security group: what may come in. `made`: it is Ray's to make or to fill, `vpc` is then "" if not known."""
 
     vpc: str
     rules: tuple[Rule, ...]
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ from elastic_deploy.cluster.aws.preflight.facts import (
     ImageFact,
     PlacementFact,
     RightsFact,
-    Rule,
     SubnetFact,
     TypeFact,
     Unknown,
 )
 from elastic_deploy.cluster.aws.preflight.files import without_comment
+from elastic_deploy.cluster.aws.preflight.groups import called, made_by_ray, rule
 from elastic_deploy.cluster.aws.preflight.quota import quota_code
 from elastic_deploy.cluster.aws.preflight.rights import Question, questions, undecided_by
 from elastic_deploy.cluster.aws.preflight.wanted import Wanted
@@ -207,13 +207,21 @@ class _Asker:
         }
 
     def groups(self) -> dict[str, GroupFact]:
-        if not self._wanted.groups:
-            return {}
-        found = self._ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": list(self._wanted.groups)}])
-        return {
-            each["GroupId"]: GroupFact(each["VpcId"], tuple(map(_rule, each["IpPermissions"])))
-            for each in found["SecurityGroups"]
-        }
+        name = self._wanted.named_group
+        ids = [each for each in self._wanted.groups if each != name]
+        found = self._ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": ids}]) if ids else {}
+        known = {each["GroupId"]: _group(each) for each in found.get("SecurityGroups", [])}
+        return known | ({name: self._named_group(name)} if name in self._wanted.groups else {})
+
+    def _named_group(self, name: str) -> GroupFact:
+        """As Ray does: the group of that name in the VPC of the nodes, else the one that Ray makes and fills."""
+        vpcs = sorted({each.vpc for each in self.subnets().values()})
+        filters = [{"Name": "group-name", "Values": [name]}]
+        filters += [{"Name": "vpc-id", "Values": vpcs}] if vpcs else []
+        found = self._ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+        if found and found[0]["IpPermissions"]:
+            return called(name, _group(found[0]), found[0]["GroupId"])
+        return made_by_ray(name, found[0]["VpcId"] if found else "", self._wanted.named_permissions)
 
     def placement_groups(self) -> dict[str, PlacementFact]:
         names = sorted({each.placement_group for each in self._wanted.nodes if each.placement_group})
@@ -241,7 +249,8 @@ class _Asker:
         return {arn: self._rights_of(arn, questions(self._wanted, arn, roles, images)) for arn in heads}
 
     def _rights_of(self, role: str, asked: tuple[Question, ...]) -> RightsFact:
-        refused, undecided = [], []
+        refused: list[str] = []
+        undecided: list[str] = []
         for each in asked:
             results = self._iam.simulate_principal_policy(
                 PolicySourceArn=role,
@@ -278,9 +287,5 @@ def _image(each: dict[str, Any]) -> ImageFact:
     return ImageFact(each["ImageId"], each["State"], each["Architecture"], int(root.get("VolumeSize", 0)))
 
 
-def _rule(each: dict[str, Any]) -> Rule:
-    sources = [found["CidrIp"] for found in each.get("IpRanges", [])]
-    sources += [found["CidrIpv6"] for found in each.get("Ipv6Ranges", [])]
-    sources += [found["GroupId"] for found in each.get("UserIdGroupPairs", [])]
-    sources += [found["PrefixListId"] for found in each.get("PrefixListIds", [])]
-    return Rule(each["IpProtocol"], each.get("FromPort", 0), each.get("ToPort", 65535), tuple(sources))
+def _group(each: dict[str, Any]) -> GroupFact:
+    return GroupFact(each["VpcId"], tuple(map(rule, each["IpPermissions"])))

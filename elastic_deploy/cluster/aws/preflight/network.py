@@ -1,8 +1,7 @@
 """Checks on subnets, addresses and security groups. Pure."""
 
-from collections.abc import Mapping
-
-from elastic_deploy.cluster.aws.preflight.facts import Facts, GroupFact, SubnetFact, Unknown
+from elastic_deploy.cluster.aws.preflight.facts import Facts, GroupFact, Unknown
+from elastic_deploy.cluster.aws.preflight.room import addresses_left
 from elastic_deploy.cluster.aws.preflight.standing import is_placeholder
 from elastic_deploy.cluster.aws.preflight.verdicts import failure, found, passed, unknown, warning
 from elastic_deploy.cluster.aws.preflight.wanted import Wanted, WantedNode
@@ -28,20 +27,8 @@ def subnets(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
     if len(vpcs) > 1:
         said = f"The subnets are in several VPCs: {', '.join(vpcs)}."
         checks.append(failure("subnets", said, "Nodes must reach each other: name subnets of one VPC."))
-    checks += [check for node in wanted.nodes if (check := _addresses(node, known, insisted=wanted.insisted))]
+    checks += addresses_left(wanted, known)
     return found("subnets", checks, "The subnets are there, in one VPC, with addresses enough.")
-
-
-def _addresses(node: WantedNode, known: Mapping[str, SubnetFact], *, insisted: bool) -> Check | None:
-    free = [known[each].free_addresses for each in node.subnets if each in known]
-    if not free or sum(free) >= node.count:
-        return None
-    said = (
-        f"The subnets of node type {node.name} have {sum(free)} free addresses together, and {node.count} nodes are"
-        " to start there."
-    )
-    mend = "Name a larger subnet, or free addresses in these."
-    return failure("subnets", said, mend) if insisted or not sum(free) else warning("subnets", said, mend)
 
 
 def addresses(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
@@ -88,6 +75,7 @@ def security_groups(wanted: Wanted, facts: Facts) -> tuple[Check, ...]:
 
 def _open_to_world(name: str, group: GroupFact) -> list[Check]:
     checks: list[Check] = []
+    name += ", to which Ray gives its rules," if group.made else ""
     for rule in group.rules:
         worlds = [each for each in rule.sources if each in _WORLD]
         if not worlds or rule.protocol in ("icmp", "icmpv6", "58", "1"):
@@ -96,7 +84,8 @@ def _open_to_world(name: str, group: GroupFact) -> list[Check]:
         ports = "every port" if rule.protocol == "-1" else f"{rule.protocol} {rule.first_port}-{rule.last_port}"
         if only_ssh:
             said = f"Security group {name} lets anybody try SSH ({', '.join(worlds)})."
-            checks.append(warning("security group", said, "Let port 22 in from your own range only."))
+            mend = "Make it yourself, and let" if group.made else "Let"
+            checks.append(warning("security group", said, f"{mend} port 22 in from your own range only."))
         else:
             said = f"Security group {name} opens {ports} to {', '.join(worlds)}."
             mend = "Take that rule out: whoever reaches Ray's ports can run programs on the nodes."
@@ -111,8 +100,9 @@ def _vpcs(wanted: Wanted, facts: Facts) -> list[Check]:
     for node in wanted.nodes:
         of_subnets = {facts.subnets[each].vpc for each in node.subnets if each in facts.subnets}
         for name in node.groups:
-            if of_subnets and name in facts.groups and facts.groups[name].vpc not in of_subnets:
-                said = f"Security group {name} is in {facts.groups[name].vpc}, the subnets in {', '.join(of_subnets)}."
+            group = facts.groups.get(name)
+            if of_subnets and group and group.vpc and group.vpc not in of_subnets:
+                said = f"Security group {name} is in {group.vpc}, the subnets in {', '.join(of_subnets)}."
                 checks.append(failure("security group", said, "Name a group and subnets of the same VPC."))
     return checks
 

@@ -89,7 +89,7 @@ def _used(node: WantedNode, images: Mapping[str, ImageFact]) -> list[tuple[str, 
     used = [
         ("image", image),
         *(("subnet", each) for each in node.subnets),
-        *(("security-group", each) for each in node.groups),
+        *(("security-group", each) for each in node.groups if each.startswith("sg-")),
         ("key-pair", node.key_name),
         ("placement-group", node.placement_group),
         ("spot-instances-request", f"sir-{_ID[:8]}" if node.spot else ""),

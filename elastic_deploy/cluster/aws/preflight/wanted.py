@@ -43,8 +43,14 @@ class Wanted:
     zones: tuple[str, ...]
     nodes: tuple[WantedNode, ...]
     insisted: bool = False
+    max_workers: int | None = None
+    """The cluster's limit on the workers of all types together, None where the counts are to be had as they are."""
     private_key: str = ""
     internal_ips: bool = False
+    named_group: str = ""
+    """`provider.security_group.GroupName`: node types without groups get it, and Ray makes it if need be."""
+    named_permissions: tuple[dict[str, Any], ...] = ()
+    """What that group is to let in besides Ray's own rules, where Ray gives it any."""
     text: tuple[str, ...] = ()
     """Every string that stands somewhere in the node configurations and the provider."""
 
@@ -68,11 +74,13 @@ def read_wanted(config: ClusterConfig, planned: dict[str, int] | None = None) ->
     """What `config` asks; `planned` are the nodes by type that a deployment needs, None where none is asked for."""
     provider, auth = config.raw["provider"], config.raw.get("auth") or {}
     types = config.raw["available_node_types"]
+    named = provider.get("security_group") or {}
+    group = str(named.get("GroupName") or "")
     nodes = []
     for each in config.capacity.node_types:
         most = min(each.max_workers, config.capacity.max_workers)
         count = most if planned is None else planned.get(each.name, 0)
-        nodes.append(_node(each.name, types[each.name]["node_config"], count, is_head=each.is_head))
+        nodes.append(_node(each.name, types[each.name]["node_config"], count, is_head=each.is_head, named_group=group))
     zones = provider.get("availability_zone") or ""
     return Wanted(
         cluster=config.name,
@@ -80,13 +88,16 @@ def read_wanted(config: ClusterConfig, planned: dict[str, int] | None = None) ->
         zones=tuple(zone.strip() for zone in str(zones).split(",") if zone.strip()),
         nodes=tuple(nodes),
         insisted=planned is not None,
+        max_workers=config.capacity.max_workers if planned is None else None,
         private_key=str(auth.get("ssh_private_key") or ""),
+        named_group=group,
+        named_permissions=tuple(named.get("IpPermissions") or ()),
         internal_ips=bool(provider.get("use_internal_ips")),
         text=tuple(_strings([provider, *(types[name].get("node_config") for name in types)])),
     )
 
 
-def _node(name: str, written: dict[str, Any], count: int, *, is_head: bool) -> WantedNode:
+def _node(name: str, written: dict[str, Any], count: int, *, is_head: bool, named_group: str) -> WantedNode:
     cards = [each for each in written.get("NetworkInterfaces") or [] if isinstance(each, dict)]
     subnets = [*(written.get("SubnetIds") or []), written.get("SubnetId")]
     subnets += [each.get("SubnetId") for each in cards]
@@ -104,7 +115,7 @@ def _node(name: str, written: dict[str, Any], count: int, *, is_head: bool) -> W
         image=str(written.get("ImageId") or ""),
         key_name=str(written.get("KeyName") or ""),
         subnets=tuple(dict.fromkeys(str(each) for each in subnets if each)),
-        groups=tuple(dict.fromkeys(str(each) for each in groups)),
+        groups=tuple(dict.fromkeys(str(each) for each in groups)) or ((named_group,) if named_group else ()),
         spot=(written.get("InstanceMarketOptions") or {}).get("MarketType") == "spot",
         root_gib=_root_gib(written),
         profile=str(profile.get("Name") or str(profile.get("Arn") or "").rpartition("/")[2]),
