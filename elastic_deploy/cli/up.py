@@ -172,13 +172,13 @@ def _reuse(head: Head, config: ClusterConfig) -> None:
         say(f"The head of {config.name} runs without elastic-deploy, which is brought there now.")
         with turn(config.name, "bringing elastic-deploy to"):
             bring_package(config, say)
-        _ensure(head, config.provider_kind)
+        _ensure(head, config.provider_kind, brought=True)
 
 
-def _ensure(head: Head, provider: str) -> None:
-    head.call(
-        "ensure", {"cluster": head.cluster, "provider": provider, "version": version("elastic-deploy")}, ENSURE_LIMIT_S
-    )
+def _ensure(head: Head, provider: str, *, brought: bool = False) -> None:
+    """Have a supervisor run. `brought`: our package has just come there, and is to come to the nodes from now on."""
+    payload = {"cluster": head.cluster, "provider": provider, "version": version("elastic-deploy")}
+    head.call("ensure", {**payload, "brought": True} if brought else payload, ENSURE_LIMIT_S)
 
 
 def _taken(document: dict[str, Any], name: str) -> list[Bundle]:

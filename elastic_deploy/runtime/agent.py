@@ -89,6 +89,9 @@ def _lines(connection: socket.socket, asker: int | None) -> Iterator[bytes]:
 
 
 def _ensure(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if payload.pop("brought", False):
+        yield from _start(payload, renew=True)
+        return
     try:
         # Most often one runs, and Ray need not be imported, which takes seconds.
         lines = list(ask("hello", payload, patience=0.0))
@@ -98,13 +101,17 @@ def _ensure(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from ({"ok": {**line["ok"], "started": False}} if "ok" in line else line for line in lines)
 
 
-def _start(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _start(payload: dict[str, Any], *, renew: bool = False) -> Iterator[dict[str, Any]]:
+    """Start the supervisor. `renew`: the autoscaler first, so that it sets new nodes up as the YAML has it now."""
     import ray
 
     from elastic_deploy.model.names import NAMESPACE
+    from elastic_deploy.runtime.monitor import renew_monitor
     from elastic_deploy.runtime.supervisor_actor import ensure
 
     ray.init("auto", namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    if renew:
+        renew_monitor(ray.get_runtime_context().gcs_address)
     started = ensure()
     for line in ask("hello", payload, STARTS_WITHIN):
         yield {"ok": {**line["ok"], "started": started}} if "ok" in line else line

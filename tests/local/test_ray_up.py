@@ -22,6 +22,7 @@ import pytest
 
 from elastic_deploy.cluster.local import processes
 from elastic_deploy.cluster.local.state import Node, State, live_nodes, read, shell_command
+from elastic_deploy.runtime.monitor import find_monitor, renew_monitor
 
 pytestmark = pytest.mark.cluster
 
@@ -108,17 +109,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Processes that tests start on a cluster's nodes: they end with the cluster."""
-    running: list[subprocess.Popen[bytes]] = []
-    yield running
-    for process in running:
-        process.kill()
-        process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def cluster(directory: Path, started: list["subprocess.Popen[bytes]"]) -> Iterator[Cluster]:  # noqa: ARG001
+def cluster(directory: Path) -> Iterator[Cluster]:
     made = make("shared", directory)
     made.ray("up", "-y")
     yield made
@@ -230,23 +221,25 @@ def test_a_killed_raylet_is_noticed_and_its_node_replaced(cluster: Cluster, unti
     assert len({node.id for node in cluster.workers_up} - before) == 1
 
 
-def test_a_restarted_autoscaler_forgets_no_node_and_gives_no_id_twice(
-    cluster: Cluster, until: Until, started: list["subprocess.Popen[bytes]"]
-) -> None:
+def test_a_renewed_autoscaler_forgets_no_node_and_gives_no_id_twice(cluster: Cluster, until: Until) -> None:
     before = {node.id for node in cluster.workers_up}
     everyone = ask_each(cluster.state, lambda process: (process, process.cmdline()))
     ((monitor, argv),) = (one for one in everyone if any(part.endswith("v2/monitor.py") for part in one[1]))
-    environment = monitor.environ()
-
-    monitor.kill()
-    until(lambda: not monitor.is_running() or monitor.status() == psutil.STATUS_ZOMBIE, 5, "the monitor to be gone")
+    (address,) = (part.partition("=")[2] for part in argv if part.startswith("--gcs-address="))
     lines = len(cluster.monitor_log.read_text().splitlines())
-    started.append(subprocess.Popen(argv, env=environment, start_new_session=True, stdout=subprocess.DEVNULL))
+
+    assert renew_monitor(address)
+    assert not monitor.is_running() or monitor.status() == psutil.STATUS_ZOMBIE
+    until(lambda: find_monitor(address) == tuple(argv), 20, "the autoscaler to run again as it was")
     cluster.request(3)
 
     until(lambda: len(cluster.workers_up) == 3, 60, "a third node")
     assert before < {node.id for node in cluster.workers_up}
     assert "Traceback" not in "\n".join(cluster.monitor_log.read_text().splitlines()[lines:])
+
+
+def test_no_autoscaler_is_renewed_where_none_runs() -> None:
+    assert not renew_monitor("127.0.0.1:1")
 
 
 def test_a_refused_launch_stands_in_the_monitors_log_and_ends_with_the_script(cluster: Cluster, until: Until) -> None:
