@@ -150,6 +150,13 @@ _DEPLOYMENT_OPTIONS = (
         help="The same when they have cost so much, by `prices` in the YAML or EC2's on-demand prices.",
     ),
     click.option(
+        "--step-timeout",
+        type=Duration(),
+        metavar="TIME",
+        help="Give a node up that hangs for so long in one step: boot, SSH, files, set-up, placing. One that has joined"
+        " is replaced; one that has not makes its replica try the next pool.  [default: 15m]",
+    ),
+    click.option(
         "--port",
         type=int,
         metavar="PORT",
@@ -203,6 +210,7 @@ def flags_of(ctx: click.Context) -> Settings:
             "pool_timeout",
             "partial_timeout",
             "partial_budget",
+            "step_timeout",
         )
     }
     pools = ctx.params["pools"]

@@ -15,6 +15,7 @@ from elastic_deploy.core.replica import leave
 from elastic_deploy.core.replica import step as step_replica
 from elastic_deploy.core.replica_step import ReplicaStep
 from elastic_deploy.core.roster import asked_bundles, is_done, rostered, versions_of
+from elastic_deploy.core.step_limits import Limited, limited
 from elastic_deploy.model.action import Action, Backend, RouteEntry
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Failure, ReplicaMemory
@@ -55,7 +56,9 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     found, adopted = with_found(spec, before, index, now, fingerprint)
     found = noted(spec, found, index)
     peopled = rostered(spec, found, fingerprint, now, blind=bool(index.blind)) if goes_on else found
-    placed = pooled(spec, peopled, index, now) if goes_on else Pooled(peopled)
+    timed = limited(spec, peopled, index, now) if goes_on else Limited(peopled)
+    placed = pooled(spec, timed.memory, index, now) if goes_on else Pooled(peopled)
+    placed = _after(timed, placed)
     peopled = placed.memory
     steps = _replica_steps(spec, peopled, index, now, fingerprint)
 
@@ -79,6 +82,13 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
         after = replace(after, failure=failure)
         events.append(EventDraft("deployment.failed", failure.message, spec.name, subject=subject))
     return _step(spec, before, after, steps, events, now, placed)
+
+
+def _after(timed: Limited, placed: Pooled) -> Pooled:
+    """Both steps as one: what hangs, and where its replica waits then."""
+    wakes = [at for at in (timed.wake_at, placed.wake_at) if at is not None]
+    actions, events = (*timed.actions, *placed.actions), (*timed.events, *placed.events)
+    return Pooled(placed.memory, actions, events, min(wakes, default=None))
 
 
 def _step(

@@ -80,6 +80,11 @@ def distrusted(broken: Sequence[BrokenPath], well: dict[str, NodeSeen]) -> NodeS
     return max(ends, key=lambda node: (counts[node.ray_id], node.joined_at, node.id), default=None)
 
 
+def least_trusted(nodes: Sequence[NodeSeen]) -> NodeSeen | None:
+    """Of nodes that nothing tells apart, the one that joined last: what came before it was well. Never the head."""
+    return max((n for n in nodes if not n.is_head), key=lambda n: (n.joined_at, n.id), default=None)
+
+
 def _broken_event(facts: ReplicaFacts, one: NodeSeen, other: NodeSeen, why: str, subject: str) -> EventDraft:
     message = (
         f"Nodes {one.id} ({one.address}) and {other.id} ({other.address}) of {facts.spec.name}/{facts.memory.id} do "

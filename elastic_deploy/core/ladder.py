@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from elastic_deploy.core.facts import Index
+from elastic_deploy.core.gathering import is_waiting
 from elastic_deploy.core.partial import gathered
-from elastic_deploy.core.pools import is_waiting
 from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.event import EventDraft

@@ -5,6 +5,7 @@ Pure; called by `core.explain` for `status`'s reason and by `core.status` for it
 
 from typing import Any
 
+from elastic_deploy.core.step_limits import STEP_WORDS
 from elastic_deploy.core.tally import counted
 from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
@@ -24,6 +25,13 @@ def pool_sentences(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -
             where = f"pool {first.pool}" if first.pool else "the cluster"
             sentences.append(f"{replica.id} asks for nothing now; {where} is asked again at {clock(first.until)}.")
         sentences += _partial(spec, replica, now)
+    for stay in memory.stays:
+        if stay.overdue and stay.step in STEP_WORDS:
+            told = format_duration(max(0.0, now - stay.since))
+            sentences.append(
+                f"Node {stay.node} ({stay.node_type}) hangs for {told}: {STEP_WORDS[stay.step]}; only Ray's autoscaler"
+                " can end a node that has not joined, and does so by its own limits."
+            )
     for rest in rests:
         where = f"Pool {rest.pool}" if rest.pool else "The cluster"
         row = f", after {rest.failures} failures in a row" if rest.failures > 1 else ""

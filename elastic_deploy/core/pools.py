@@ -9,14 +9,16 @@ removed before it gets another pool (`core.classify`), and nothing is asked for 
 from dataclasses import dataclass, replace
 
 from elastic_deploy.core.facts import Index
+from elastic_deploy.core.gathering import is_waiting
 from elastic_deploy.core.partial import NOTHING_GATHERED, Gathered, ends_at, gathered, is_enough, measured, usd_per_hour
+from elastic_deploy.core.step_limits import STEP_WORDS, overdue_in
 from elastic_deploy.core.tally import counted
 from elastic_deploy.model.action import Action, DrainNode
 from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory, Rest
 from elastic_deploy.model.pool import Pool
-from elastic_deploy.model.snapshot import GroupSeen, GroupState, LaunchFailure, LaunchOutcome, NodeState
+from elastic_deploy.model.snapshot import GroupState, LaunchFailure, LaunchOutcome, NodeState
 from elastic_deploy.model.spec import DeploymentSpec
 
 FIRST_REST = 60.0
@@ -32,6 +34,10 @@ so one turn later."""
 LATE = 1800.0
 """Seconds after a pool was left in which nodes may still come that had been asked for there: the autoscaler launches
 what it has queued though nobody asks for it any more, and a large instance boots for minutes."""
+
+
+STRIKES = 2
+"""Nodes of a pool that were given up, after which it rests: one may be a single bad machine, two are the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,8 @@ def rest_after(failures: int) -> float:
 
 def bounds_waits(spec: DeploymentSpec) -> bool:
     """Whether there is anything to decide about where replicas wait."""
-    return bool(spec.pools) or spec.partial_timeout is not None or spec.partial_budget is not None
+    limits = (spec.partial_timeout, spec.partial_budget, spec.step_timeout)
+    return bool(spec.pools) or any(limit is not None for limit in limits)
 
 
 def pooled(spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float) -> Pooled:
@@ -59,21 +66,6 @@ def pooled(spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: fl
     if index.blind or not (bounds_waits(spec) or any(replica.pool != "" for replica in memory.replicas)):
         return Pooled(memory)
     return _Step(spec, memory, index, now).taken()
-
-
-def is_waiting(replica: ReplicaMemory, index: Index, deployment: str) -> bool:
-    """Whether a replica has no engine, and no group that is whole to start one in."""
-    if replica.generation and not replica.engine_ended:
-        return False
-    return not _is_placed(index.of_deployment(deployment).groups.get(replica.id), index)
-
-
-def _is_placed(group: GroupSeen | None, index: Index) -> bool:
-    return (
-        group is not None
-        and group.state is GroupState.CREATED
-        and not any(ray_id in index.dead for ray_id in group.bundle_nodes)
-    )
 
 
 class _Step:
@@ -132,6 +124,11 @@ class _Step:
         if replica.pool_since is None:
             replica = replace(replica, pool_since=self._now)
         mine = there.get(replica.id, NOTHING_GATHERED)
+        if (hangs := self._hangs(replica, pool, mine)) is not None:
+            why, because = hangs
+            cost = replica.partial.cost if replica.partial else 0.0
+            self._release(replica, pool, mine, cost)
+            return self._leave(replica, pool, why, because)
         partial = measured(self._spec, replica, mine, self._now)
         if partial is not None:
             why = is_enough(self._spec, partial, self._now)
@@ -164,6 +161,22 @@ class _Step:
             # Something is coming, which Ray gives up by its own limits; or no other pool is better.
             return replica
         return self._leave(replica, pool, f"nothing came from it within {format_duration(limit)}")
+
+    def _hangs(self, replica: ReplicaMemory, pool: Pool, there: Gathered) -> tuple[str, str] | None:
+        """Why a pool is left in which nodes hang, as a clause, and the subject that led to it."""
+        other = self._best(replica, without=pool.name)
+        if other is None:
+            return None  # the nodes that are well are kept, and those that are not are replaced one by one
+        strikes = sum(each.strikes for each in self._memory.staying if each.pool == pool.name)
+        if replica.strikes and strikes >= STRIKES:
+            return f"{strikes} of its nodes were given up", ""
+        stuck = overdue_in(self._memory, pool)
+        if stuck is None or there.gpus >= self._spec.shape.gpus_per_replica:
+            return None  # nothing hangs, or nothing is missing
+        if overdue_in(self._memory, other) is not None:
+            return None  # only Ray can end a node that has not joined, there as here
+        told = format_duration(max(0.0, self._now - stuck.since))
+        return f"its node {stuck.node} has hung for {told} ({STEP_WORDS[stuck.step]})", f"node:{stuck.node}"
 
     def _refusal(self, pool: Pool, since: float) -> LaunchFailure | None:
         """The last refusal of a launch in a pool since then."""
@@ -240,7 +253,7 @@ class _Step:
         self._events.append(
             EventDraft("pool.left", message, self._spec.name, replica.id, subject=name, because=because, data=data)
         )
-        return replace(replica, pool=None, pool_since=None, partial=None, group_asked_at=0.0)
+        return replace(replica, pool=None, pool_since=None, partial=None, group_asked_at=0.0, strikes=0)
 
     def _choose(self, replica: ReplicaMemory) -> ReplicaMemory:
         """A pool for a replica without one, once its former group is gone."""
@@ -270,6 +283,8 @@ class _Step:
             rest = self._rests.get(one.name)
             if rest is not None and rest.until > self._now:
                 told.append(f"{one.name} rests until {clock(rest.until)}, because {rest.why}")
+            elif (stuck := overdue_in(self._memory, one)) is not None:
+                told.append(f"in {one.name} hangs node {stuck.node}")
             elif rest is not None and self._room(one) >= self._spec.shape.gpus_per_replica:
                 told.append(f"{one.name} was tried before it, and {rest.why}")
             else:
@@ -279,12 +294,14 @@ class _Step:
     def _best(self, replica: ReplicaMemory, without: str | None = None) -> Pool | None:
         """The best pool that does not rest and has room for a replica.
 
+        One in which a node hangs comes last: the autoscaler takes it for one that is coming, and launches no other.
         Of those that have failed since its wait began, the one that did so first: else two pools that give a part of a
         gang in turns, for longer than the other rests, would keep it from ever trying a third.
         """
         since = replica.outage.since if replica.outage else self._memory.waiting_since
         failed = {rest.pool: rest.since for rest in self._rests.values() if rest.since >= since}
-        for pool in sorted(self._spec.places, key=lambda each: failed.get(each.name, 0.0)):
+        stuck = {pool.name for pool in self._spec.places if overdue_in(self._memory, pool) is not None}
+        for pool in sorted(self._spec.places, key=lambda each: (each.name in stuck, failed.get(each.name, 0.0))):
             rest = self._rests.get(pool.name)
             rested = rest is None or rest.until <= self._now
             if pool.name != without and rested and self._room(pool) >= self._spec.shape.gpus_per_replica:

@@ -26,7 +26,8 @@ def with_silence(memory: ReplicaMemory) -> ReplicaMemory:
 
 def spoken(memory: ReplicaMemory) -> ReplicaMemory:
     """The replica once an engine has spoken: its nodes are well."""
-    return replace(memory, silent=(), given_up=0) if memory.silent or memory.given_up else memory
+    known = memory.silent or memory.given_up or memory.strikes
+    return replace(memory, silent=(), given_up=0, strikes=0) if known else memory
 
 
 def note_silent_nodes(facts: ReplicaFacts) -> tuple[ReplicaFacts, tuple[EventDraft, ...]]:
@@ -54,6 +55,7 @@ def note_silent_nodes(facts: ReplicaFacts) -> tuple[ReplicaFacts, tuple[EventDra
         memory.forgiven,
         silent=tuple(ray_id for ray_id in memory.silent if ray_id != node.ray_id),
         given_up=memory.given_up + 1,
+        strikes=memory.strikes + 1,
         suspected_at=None,
         outage=outage,
         distrust=Distrust(node.ray_id, node.id, why, facts.now),

@@ -129,7 +129,15 @@ _NODE_STEPS = {
     "node.draining": "draining",
 }
 _NODE_ENDS = ("node.lost", "node.withdrawn", "node.given_up")
-_NODE_MARKS = ("node.lost", "node.notice", "node.given_up", "node.setup_failed", "node.unreachable", "node.distrusted")
+_NODE_MARKS = (
+    "node.lost",
+    "node.notice",
+    "node.given_up",
+    "node.setup_failed",
+    "node.unreachable",
+    "node.distrusted",
+    "node.overdue",
+)
 _REPLICA_STEPS = {
     "pool.left": "resting",
     "group.asked": "gathering",

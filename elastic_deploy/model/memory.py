@@ -86,6 +86,20 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Stay:
+    """A node is in one step of its way since `since`, as far as it was seen; `node` is its provider's id.
+
+    `overdue`: it has been there for longer than it may, and that has been said.
+    """
+
+    node: str
+    node_type: str
+    step: str
+    since: float
+    overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rest:
     """A pool that is not asked before `until`, after `failures` in a row, the last at `since`; `why` is a clause."""
 
@@ -115,7 +129,8 @@ class ReplicaMemory:
     its nodes are there without the others. `move` is set while a node of its group is about to be taken by the cloud.
     `distrust` is set from when its nodes were found not to reach each other until its next engine is started. `silent`
     has Ray's id of each node once for each engine in a row that was started on it and never spoke; `given_up` is how
-    many nodes were drained for that since an engine last spoke.
+    many nodes were drained for that since an engine last spoke. `strikes` is how many nodes of its pool were given up,
+    for that or because nothing was placed on them, since an engine last spoke or the replica came to the pool.
     """
 
     id: str
@@ -146,6 +161,7 @@ class ReplicaMemory:
     partial: Partial | None = None
     silent: tuple[str, ...] = ()
     given_up: int = 0
+    strikes: int = 0
 
     @property
     def forgiven(self) -> "ReplicaMemory":
@@ -197,7 +213,8 @@ class DeploymentMemory:
     `waiting_since` is when the wait for its GPUs began. `generations` is the highest generation of the engines of
     replicas that are gone: theirs go on from there, so that no two engines ever have the same name. `refused` is why
     the change of this revision was given up, if it was. `rests` are the pools that failed last, `wasted` is what
-    nodes cost that were released because the others of their gang did not come, in US dollars.
+    nodes cost that were released because the others of their gang did not come, in US dollars. `stays` are the nodes
+    whose steps are timed, while a replica waits for them.
     """
 
     name: str
@@ -214,6 +231,7 @@ class DeploymentMemory:
     lowered: Lowered | None = None
     scale: Scale | None = None
     """How many replicas its load wants, where the load decides; None: as many as its shape has."""
+    stays: tuple[Stay, ...] = ()
 
     @property
     def staying(self) -> tuple[ReplicaMemory, ...]:

@@ -76,6 +76,8 @@ class DeploymentSpec:
     """What such nodes may cost, in US dollars, before they are released."""
     prices: tuple[tuple[str, float], ...] = ()
     """US dollars an hour by node type, as far as they are known."""
+    step_timeout: float | None = None
+    """How long a node may stay in one step on its way to serving, before it is given up."""
     lease: float | None = 600.0
     """How long GPUs are asked for and kept when nobody supervises the cluster any more; None keeps them for ever."""
     idle_timeout: float | None = None

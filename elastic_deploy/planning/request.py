@@ -78,6 +78,7 @@ class DeploymentRequest:
     partial_timeout: float | None = None
     partial_budget: float | None = None
     prices: tuple[tuple[str, float], ...] = ()
+    step_timeout: float | None = 900.0
     lease: float | None = 600.0
     idle_timeout: float | None = None
     scaling: Scaling | None = None
@@ -170,6 +171,7 @@ def spec_of(
         partial_timeout=request.partial_timeout,
         partial_budget=request.partial_budget,
         prices=tuple(sorted({**dict(prices), **dict(request.prices)}.items())),
+        step_timeout=request.step_timeout,
         lease=request.lease,
         idle_timeout=request.idle_timeout,
         scaling=request.scaling,

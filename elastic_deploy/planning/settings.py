@@ -79,6 +79,9 @@ class Settings:
     """What such nodes may cost, in US dollars; default: no limit."""
     prices: tuple[tuple[str, float], ...] | None = None
     """US dollars an hour by node type; default: what is known of EC2's on-demand prices."""
+    step_timeout: float | None = None
+    """How long a node may hang in one step (boot, SSH, files, set-up, placing) before it is given up; default 15
+    minutes."""
     lease: float | None = None
     """How long the GPUs are kept when the supervisor is gone for good; default 10 minutes."""
     idle_timeout: float | None = None
@@ -99,6 +102,7 @@ DURATIONS = (
     "drain_timeout",
     "pool_timeout",
     "partial_timeout",
+    "step_timeout",
     "lease",
     "idle_timeout",
     "degrade_after",
@@ -111,6 +115,7 @@ ENDLESS = (
     "engine_start_timeout",
     "pool_timeout",
     "partial_timeout",
+    "step_timeout",
     "lease",
     "idle_timeout",
 )

@@ -53,6 +53,7 @@ metadata:
     partial_timeout: none
     partial_budget: 12
     prices: {gpu-a: 1.5, gpu-b: 2}
+    step_timeout: 20m
     lease: none
     idle_timeout: 15m
     requests_per_replica: 4
@@ -103,6 +104,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         partial_timeout=math.inf,
         partial_budget=12.0,
         prices=(("gpu-a", 1.5), ("gpu-b", 2.0)),
+        step_timeout=1200.0,
         lease=math.inf,
         idle_timeout=900.0,
         requests_per_replica=4,
