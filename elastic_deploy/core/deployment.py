@@ -6,6 +6,7 @@
 from dataclasses import dataclass, replace
 
 from elastic_deploy.core.adoption import take_up, with_found
+from elastic_deploy.core.exhausted import with_exhaustion
 from elastic_deploy.core.facts import Index, facts_of
 from elastic_deploy.core.giving_up import failure_of, refusal_of, rolls_out
 from elastic_deploy.core.moving import noted, told
@@ -67,6 +68,9 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     if _waits(after) and not _waits(before):
         # GPUs that had come are lost, or more are wanted: this is another wait, with a deadline of its own.
         after = replace(after, waiting_since=now)
+    if goes_on and not index.blind:
+        after, hopeless = with_exhaustion(spec, after, now)
+        events += hopeless
     subject = f"deployment:{spec.name}"
     if goes_on and (refused := refusal_of(spec, after, steps, index, now, fingerprint)) is not None:
         message = f"The change of {spec.name} is given up, and what was before goes on. {refused.message}"

@@ -5,6 +5,7 @@ Pure; called by `core.explain` for `status`'s reason and by `core.status` for it
 
 from typing import Any
 
+from elastic_deploy.core.exhausted import exhausted
 from elastic_deploy.core.step_limits import STEP_WORDS
 from elastic_deploy.core.tally import counted
 from elastic_deploy.model.duration import clock, format_duration
@@ -36,6 +37,8 @@ def pool_sentences(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -
         where = f"Pool {rest.pool}" if rest.pool else "The cluster"
         row = f", after {rest.failures} failures in a row" if rest.failures > 1 else ""
         sentences.append(f"{where} rests until {clock(rest.until)}{row}: {rest.why}.")
+    if why := exhausted(spec, memory, now):
+        sentences.append(f"{why[:1].upper()}{why[1:]}; another pool, or fewer GPUs, may be had sooner.")
     if memory.wasted:
         sentences.append(f"Nodes that waited in vain for others have cost {memory.wasted:.2f} USD.")
     return sentences

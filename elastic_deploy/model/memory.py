@@ -232,6 +232,8 @@ class DeploymentMemory:
     scale: Scale | None = None
     """How many replicas its load wants, where the load decides; None: as many as its shape has."""
     stays: tuple[Stay, ...] = ()
+    exhausted: bool = False
+    """It has been said that no pool gives anything."""
 
     @property
     def staying(self) -> tuple[ReplicaMemory, ...]:

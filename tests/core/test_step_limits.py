@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from elastic_deploy.core.distrust import least_trusted
 from elastic_deploy.core.explain import reason
 from elastic_deploy.core.facts import Index
 from elastic_deploy.core.pools import pooled
@@ -129,6 +130,7 @@ def test_an_event_says_the_node_the_step_the_seconds_and_what_comes_next() -> No
 
 def test_the_next_look_is_when_the_first_is_overdue() -> None:
     assert run(seen(coming()), stay(ago=40)).wake_at == NOW + 60
+    assert run(seen(coming()), stay(ago=140, overdue=True)).wake_at is None
 
 
 def test_a_node_never_placed_is_drained_and_counted() -> None:
@@ -200,6 +202,17 @@ def test_two_replicas_of_a_pool_count_together_and_a_pool_that_was_left_is_forgi
     assert [replica.strikes for replica in result.memory.replicas] == [0, 0]
     assert [(rest.pool, rest.failures) for rest in result.memory.rests] == [("a", 1)]
     assert "2 of its nodes were given up" in result.events[0].message
+
+
+def test_a_replica_of_which_no_node_was_given_up_stays() -> None:
+    pair = replace(TWO, shape=Shape(2, 1, 2))
+    result = pooled(pair, deployment(waiting(strikes=2), waiting(id="r1")), Index.of(seen()), NOW)
+    assert [replica.pool for replica in result.memory.replicas] == [None, "a"]
+
+
+def test_the_head_is_never_the_least_trusted() -> None:
+    assert least_trusted([X, replace(Y, is_head=True)]) == X
+    assert least_trusted([replace(Y, is_head=True)]) is None
 
 
 def test_the_reason_says_which_node_hangs_where_only_ray_can_end_it() -> None:
