@@ -57,8 +57,7 @@ def rest_after(failures: int) -> float:
 
 def bounds_waits(spec: DeploymentSpec) -> bool:
     """Whether there is anything to decide about where replicas wait."""
-    limits = (spec.partial_timeout, spec.partial_budget, spec.step_timeout)
-    return bool(spec.pools) or any(limit is not None for limit in limits)
+    return bool(spec.pools) or spec.partial_timeout is not None or spec.partial_budget is not None
 
 
 def pooled(spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float) -> Pooled:

@@ -7,7 +7,6 @@ has not joined can be ended by Ray's autoscaler alone, which does so by limits o
 replica leaves the pool where there is another (`core.pools`). A node that waits for others of its gang does not hang.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from elastic_deploy.core.distrust import least_trusted
@@ -78,9 +77,13 @@ class _Step:
         for replica in waiting:
             if replica.id in there:
                 self._placing(replica, there[replica.id])
+        first: dict[str, tuple[Pool, ReplicaMemory]] = {}
+        for replica in waiting:
+            if (pool := self._spec.place(replica.pool)) is not None:
+                first.setdefault(pool.name, (pool, replica))
         for node in self._index.snapshot.nodes.value or ():
             if node.state is NodeState.LAUNCHING:
-                self._on_its_way(node, waiting)
+                self._on_its_way(node, next((one for pool, one in first.values() if pool.has(node.type)), None))
         stays, replicas = tuple(self._stays), tuple(self._replicas[one.id] for one in self._memory.replicas)
         memory = self._memory
         if stays != memory.stays or replicas != memory.replicas:
@@ -94,9 +97,8 @@ class _Step:
     def _is_over(self, stay: Stay) -> bool:
         return self._now - stay.since >= self._limit
 
-    def _on_its_way(self, node: NodeSeen, waiting: Sequence[ReplicaMemory]) -> None:
+    def _on_its_way(self, node: NodeSeen, replica: ReplicaMemory | None) -> None:
         step = node.step.value if node.step else "launching"
-        replica = next((each for each in waiting if self._may_be_of(node, each)), None)
         if replica is None:
             # Nobody waits for it any more; that it hangs is still known to whoever thinks of coming back.
             former = self._former.get((node.id, step))
@@ -113,10 +115,6 @@ class _Step:
             )
             self._say(replica, node, stay, next_ + self._usually())
         self._stays.append(stay)
-
-    def _may_be_of(self, node: NodeSeen, replica: ReplicaMemory) -> bool:
-        pool = self._spec.place(replica.pool)
-        return pool is not None and pool.has(node.type)
 
     def _usually(self) -> str:
         usual = self._index.snapshot.usual.gang
