@@ -53,6 +53,23 @@ class Replicas(click.ParamType["int | ReplicaRange"]):
             self.fail(f"{error}.", param, ctx)
 
 
+class Price(click.ParamType["tuple[str, float]"]):
+    """A node type and its price, as TYPE=USD."""
+
+    name = "price"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """Both, or click's usage error."""
+        node_type, _, written = str(value).rpartition("=")
+        try:
+            price = float(written)
+        except ValueError:
+            price = math.nan
+        if not node_type or not 0 <= price < math.inf:
+            self.fail(f"{value!r} is no price: write TYPE=USD, with US dollars an hour, such as gpu=1.5.", param, ctx)
+        return node_type, price
+
+
 class EngineCommand(click.Command):
     """A command that takes vLLM's own arguments after a bare `--` and does not look at them."""
 
@@ -147,7 +164,16 @@ _DEPLOYMENT_OPTIONS = (
         "--partial-budget",
         type=float,
         metavar="USD",
-        help="The same when they have cost so much, by `prices` in the YAML or EC2's on-demand prices.",
+        help="The same when they have cost so much, by --price, `prices` in the YAML, AWS's prices, or a built-in"
+        " table of EC2's.",
+    ),
+    click.option(
+        "--price",
+        "prices",
+        type=Price(),
+        multiple=True,
+        metavar="TYPE=USD",
+        help="What a node of this type of the YAML costs an hour; may be repeated.",
     ),
     click.option(
         "--step-timeout",
@@ -216,6 +242,8 @@ def flags_of(ctx: click.Context) -> Settings:
     pools = ctx.params["pools"]
     if pools is not None:
         said["pools"] = tuple(each.strip() for each in pools.split(","))
+    if ctx.params["prices"]:
+        said["prices"] = tuple(sorted(dict(ctx.params["prices"]).items()))
     hold_timeout = ctx.params["hold_timeout"]
     bounds = None if hold_timeout is None else FrontDoorBounds(hold_timeout=hold_timeout)
     return Settings(**said, gateway=bounds, engine_arguments=ctx.meta.get(_ENGINE_ARGUMENTS))

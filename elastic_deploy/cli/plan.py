@@ -8,6 +8,7 @@ import click
 
 from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
 from elastic_deploy.cli.prepare import Prepared, prepare
+from elastic_deploy.cli.prices import price_lines
 from elastic_deploy.cli.render import count
 from elastic_deploy.cli.terminal import print_json
 from elastic_deploy.model.duration import format_duration
@@ -36,6 +37,7 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
         "model": prepared.request.served_model_name,
         "gpus": prepared.plan.shape.gpus,
         **asdict(prepared.plan),
+        "prices": [asdict(each) for each in prepared.prices],
         "bundles": [bundle_document(bundle) for bundle in prepared.plan.bundles],
     }
 
@@ -69,4 +71,5 @@ def plan_lines(prepared: Prepared) -> list[str]:
         where = "".join(f" with {key}: {value}" for key, value in bundle.labels.items())
         lines.append(f"request     {count(bundle.count, 'bundle')} of {{{resources}}}{where}")
     lines += [f"nodes       {each.count} of type {each.node_type}: {each.why}" for each in plan.nodes]
+    lines += [f"prices      {each}" for each in price_lines(prepared.prices)]
     return lines + [f"why         {sentence}" for sentence in plan.why]

@@ -7,10 +7,11 @@ raised here.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from elastic_deploy.cli.prices import AWS, TABLE, PriceTold, told
 from elastic_deploy.cluster.config import ClusterConfig, load_cluster
 from elastic_deploy.cluster.model_facts import model_facts
 from elastic_deploy.model.certificate import Certificate, read_certificate
-from elastic_deploy.model.errors import InvalidConfigError
+from elastic_deploy.model.errors import InvalidConfigError, UsageError
 from elastic_deploy.model.front_door import CertificatePair, FrontDoorOptions, FrontDoorWish
 from elastic_deploy.model.shape import Bundle, ModelFacts, Plan, Shape
 from elastic_deploy.model.spec import DeploymentSpec
@@ -34,15 +35,24 @@ class Prepared:
     """What the front door's certificate says, where there is one."""
     surge: bool = False
     """Whether the cluster has room for one replica more while a change is rolled out."""
+    flag_prices: tuple[tuple[str, float], ...] = ()
+    """The prices that the command line names."""
+    asked_prices: tuple[tuple[str, float], ...] = ()
+    """What AWS told, where it was asked."""
 
     @property
     def spec(self) -> DeploymentSpec:
         """What the supervisor is handed."""
-        types = self.config.capacity.node_types
-        prices = [(each.name, each.usd_per_hour) for each in types if each.usd_per_hour is not None]
+        prices = [(each.node_type, each.usd_per_hour) for each in self.prices if each.source in (AWS, TABLE)]
         return spec_of(
             self.request, self.plan.shape, surge=self.surge, pools=self.plan.pools, rungs=self.plan.rungs, prices=prices
         )
+
+    @property
+    def prices(self) -> tuple[PriceTold, ...]:
+        """What is known of the prices of the YAML's node types, and who says so."""
+        types = self.config.capacity.node_types
+        return told(types, dict(self.flag_prices), dict(self.request.prices), dict(self.asked_prices))
 
     def beside(self, taken: list[Bundle], running: Shape | None) -> "Prepared":
         """The same beside other deployments' bundles, in place of its own shape that runs, if one does.
@@ -64,7 +74,24 @@ def prepare(cluster: Path, flags: Settings) -> Prepared:
     request = merge(config.settings, flags)
     facts = model_facts(Path(model_path(request.model)))
     door, certificate = front_door(request)
-    return Prepared(config, request, facts, plan(config.capacity, request, facts), door, certificate).beside([], None)
+    _require_types(config, flags)
+    made = Prepared(
+        config,
+        request,
+        facts,
+        plan(config.capacity, request, facts),
+        door,
+        certificate,
+        flag_prices=flags.prices or (),
+    )
+    return made.beside([], None)
+
+
+def _require_types(config: ClusterConfig, flags: Settings) -> None:
+    names = [each.name for each in config.capacity.node_types]
+    for name, _ in flags.prices or ():
+        if name not in names:
+            raise UsageError(f"--price names {name}, which is no node type of the YAML: it has {', '.join(names)}.")
 
 
 def front_door(request: DeploymentRequest) -> tuple[FrontDoorWish, Certificate | None]:

@@ -21,6 +21,7 @@ from elastic_deploy.cli.key_files import keep_key, with_key_file
 from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
 from elastic_deploy.cli.port import front_door_port, require_free_port
 from elastic_deploy.cli.prepare import Prepared, prepare
+from elastic_deploy.cli.prices import price_lines
 from elastic_deploy.cli.ready import ready_lines
 from elastic_deploy.cli.terminal import ask, is_plain, note, print_json, say
 from elastic_deploy.cli.undertaking import Undertaking
@@ -119,6 +120,7 @@ def _up(prepared: Prepared, begun: Undertaking, manner: Manner) -> tuple[ExitCod
 def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[str, Any] | None:
     """The deployment's status once it serves (or is handed over); None where the user does not want the change."""
     config, request = prepared.config, prepared.request
+    prepared = _with_prices(prepared)
     head = find_head(config)
     if head is None:
         if config.provider_kind == "local":
@@ -146,6 +148,17 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
         handed_over = find_deployment(head.call("status"), request.name)
         return with_key_file(head.cluster, handed_over) if handed_over else None
     return with_key_file(head.cluster, _follow(head, request.name, answer["event"], before, manner))
+
+
+def _with_prices(prepared: Prepared) -> Prepared:
+    """With AWS's prices, where AWS has the nodes; what counts is said, once."""
+    if prepared.config.provider_kind == "aws":
+        from elastic_deploy.cluster.aws.price_list import asked_prices
+
+        prepared = replace(prepared, asked_prices=tuple(sorted(asked_prices(prepared.config).items())))
+    for line in price_lines(prepared.prices):
+        say(f"Prices: {line}.")
+    return prepared
 
 
 def _launch(begun: Undertaking) -> Head:

@@ -75,7 +75,7 @@ def measured(spec: DeploymentSpec, replica: ReplicaMemory, there: Gathered, now:
 
 def usd_per_hour(spec: DeploymentSpec, nodes: Iterable[NodeSeen]) -> float:
     """What these nodes cost together, as far as their prices are known."""
-    prices = dict(spec.prices)
+    prices = {**dict(spec.found_prices), **dict(spec.prices)}
     return sum(prices.get(node.type, 0.0) for node in nodes)
 
 

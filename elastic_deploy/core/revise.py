@@ -35,7 +35,7 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "pool_timeout": format_duration(spec.pool_timeout),
         "partial_timeout": format_duration(spec.partial_timeout),
         "partial_budget": "none" if spec.partial_budget is None else f"{spec.partial_budget:g} USD",
-        "prices": ", ".join(f"{name} {price:g}" for name, price in spec.prices) or "none known",
+        "prices": ", ".join(f"{name} {price:g}" for name, price in spec.prices) or "none named",
         "rungs": ", ".join(str(shape.gpus) for shape in spec.rungs) or "(none)",
         "degrade_after": format_duration(spec.degrade_after),
         "step_timeout": format_duration(spec.step_timeout),
@@ -114,5 +114,5 @@ def _forgotten(memory: DeploymentMemory) -> DeploymentMemory:
 
 
 def is_same(old: DeploymentSpec, new: DeploymentSpec) -> bool:
-    """Whether two specs ask for the same: the room for a surge is a finding about the cluster, not a wish."""
-    return replace(old, surge=False) == replace(new, surge=False)
+    """Whether two specs ask for the same: room for a surge and prices found out are findings, not wishes."""
+    return replace(old, surge=False, found_prices=()) == replace(new, surge=False, found_prices=())

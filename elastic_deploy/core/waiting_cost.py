@@ -44,4 +44,5 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
 
 def prices_of(spec: ClusterSpec) -> dict[str, float]:
     """USD an hour of each node type of which any deployment knows the price."""
-    return {node_type: usd for deployment in spec.deployments for node_type, usd in deployment.prices}
+    found = {node_type: usd for deployment in spec.deployments for node_type, usd in deployment.found_prices}
+    return found | {node_type: usd for deployment in spec.deployments for node_type, usd in deployment.prices}

@@ -75,7 +75,9 @@ class DeploymentSpec:
     partial_budget: float | None = None
     """What such nodes may cost, in US dollars, before they are released."""
     prices: tuple[tuple[str, float], ...] = ()
-    """US dollars an hour by node type, as far as they are known."""
+    """US dollars an hour by node type, as the user names them."""
+    found_prices: tuple[tuple[str, float], ...] = ()
+    """The same as found out for the types that the user names no price for; a finding, which is no part of the wish."""
     step_timeout: float | None = None
     """How long a node may stay in one step on its way to serving, before it is given up."""
     lease: float | None = 600.0

@@ -148,7 +148,7 @@ def spec_of(
     prices: Iterable[tuple[str, float]] = (),
 ) -> DeploymentSpec:
     """What the supervisor is handed: the request in the shape and the pools that `plan` gave it, and how a change may
-    go about. `prices` are what is known of node types for which the request names none.
+    go about. `prices` are what was found out of them; those that the request names go before.
     """
     return DeploymentSpec(
         name=request.name,
@@ -170,7 +170,8 @@ def spec_of(
         pool_timeout=request.pool_timeout,
         partial_timeout=request.partial_timeout,
         partial_budget=request.partial_budget,
-        prices=tuple(sorted({**dict(prices), **dict(request.prices)}.items())),
+        prices=tuple(sorted(request.prices)),
+        found_prices=tuple(sorted(prices)),
         step_timeout=request.step_timeout,
         lease=request.lease,
         idle_timeout=request.idle_timeout,

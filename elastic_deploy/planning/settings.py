@@ -243,4 +243,6 @@ def overlay(base: Settings, over: Settings) -> Settings:
         chosen[field.name] = getattr(base, field.name) if said is None else said
     if base.gateway and over.gateway:
         chosen["gateway"] = overlaid(base.gateway, over.gateway)
+    if base.prices and over.prices:
+        chosen["prices"] = tuple(sorted({**dict(base.prices), **dict(over.prices)}.items()))
     return Settings(**chosen)
