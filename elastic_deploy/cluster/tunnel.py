@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from elastic_deploy.cluster.dies_with import dying_with_us
 from elastic_deploy.cluster.remote_shell import remote_command
 from elastic_deploy.core.backoff import STABLE, pause
 from elastic_deploy.model.duration import format_duration
@@ -109,7 +110,10 @@ def hold(way: Way, ready: Callable[[], None], say: Callable[[str], None]) -> Non
 
 
 class _Connection:
-    """One run of ssh, in a session of its own: a Ctrl-C of ours does not reach it, we end it."""
+    """One run of ssh, in a session of its own: a Ctrl-C of ours does not reach it, we end it.
+
+    Where we are killed the kernel does: it is started and held by one thread, which is the command's own.
+    """
 
     def __init__(self, command: list[str], port: int) -> None:
         self._port = port
@@ -117,7 +121,7 @@ class _Connection:
         self._began = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                command,
+                dying_with_us(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
