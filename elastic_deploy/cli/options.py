@@ -176,6 +176,12 @@ _DEPLOYMENT_OPTIONS = (
         help="What a node of this type of the YAML costs an hour; may be repeated.",
     ),
     click.option(
+        "--prefer-return/--no-prefer-return",
+        default=None,
+        help="Bring replicas that serve back to a better pool when that can be asked again: new before old, one at a"
+        " time, at most every 15 minutes.  [default: no]",
+    ),
+    click.option(
         "--step-timeout",
         type=Duration(),
         metavar="TIME",
@@ -236,6 +242,7 @@ def flags_of(ctx: click.Context) -> Settings:
             "pool_timeout",
             "partial_timeout",
             "partial_budget",
+            "prefer_return",
             "step_timeout",
         )
     }

@@ -139,6 +139,11 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
             return None
         before = Before.of(find_deployment(document, request.name))
 
+    if prepared.request.prefer_return and not prepared.surge:
+        note(
+            "Warning: --prefer-return does nothing here: the cluster has no room for one replica more beside those that"
+            " serve. Raise its max_workers."
+        )
     answer = _apply(head, prepared, begun)
     if not answer["changed"]:
         before = Before()

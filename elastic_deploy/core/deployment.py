@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, replace
 
+from elastic_deploy.core import returning
 from elastic_deploy.core.adoption import take_up, with_found
 from elastic_deploy.core.exhausted import with_exhaustion
 from elastic_deploy.core.facts import Index, facts_of
@@ -63,7 +64,8 @@ def step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, no
     peopled = placed.memory
     steps = _replica_steps(spec, peopled, index, now, fingerprint)
 
-    events = [*adopted, *told(spec, before, peopled), *placed.events, *(event for s in steps for event in s.events)]
+    said = (*told(spec, before, peopled), *returning.told(spec, before, peopled))
+    events = [*adopted, *said, *placed.events, *(event for s in steps for event in s.events)]
     after = _remembered(peopled, steps)
     if _waits(after) and not _waits(before):
         # GPUs that had come are lost, or more are wanted: this is another wait, with a deadline of its own.

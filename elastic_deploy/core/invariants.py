@@ -6,6 +6,7 @@ A violation is a bug of ours: the supervisor journals it and carries out nothing
 from elastic_deploy.core.decide import Decision
 from elastic_deploy.core.facts import HANDOVER, Index, is_gone
 from elastic_deploy.core.moving import MOVED, TAKEN
+from elastic_deploy.core.returning import RETURNED, is_returning
 from elastic_deploy.core.roster import is_moving, most_gpus
 from elastic_deploy.core.scaling import at_scale
 from elastic_deploy.model.action import (
@@ -52,7 +53,7 @@ def illegal_turns(memory: Memory, decision: Decision) -> list[str]:
 
 
 def _asks_no_more_than_the_spec(spec: ClusterSpec, decision: Decision) -> list[str]:
-    moving = {d.name for d in decision.memory.deployments if is_moving(d)}
+    moving = {d.name for d in decision.memory.deployments if is_moving(d) or is_returning(d)}
     allowed = sum(most_gpus(d, moving=d.name in moving) for d in spec.deployments if d.wanted)
     broken = []
     for action in decision.actions:
@@ -108,7 +109,8 @@ def _ends_no_healthy_engine(
             continue
         next_up = after.get((name.deployment, name.replica), replica)
         is_near = next_up.move is not None and now >= next_up.move.at - HANDOVER
-        if next_up.leaving in (MOVED, TAKEN) and not is_near and _others(owner, replica) < wanted.shape.replicas:
+        goes = next_up.leaving in (MOVED, TAKEN, RETURNED) and not is_near
+        if goes and _others(owner, replica) < wanted.shape.replicas:
             broken.append(f"ends {name}, in whose place no other serves yet")
         elif not next_up.leaving and is_near and replica.draining_since is not None:
             continue

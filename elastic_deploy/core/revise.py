@@ -38,6 +38,7 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "prices": ", ".join(f"{name} {price:g}" for name, price in spec.prices) or "none named",
         "rungs": ", ".join(str(shape.gpus) for shape in spec.rungs) or "(none)",
         "degrade_after": format_duration(spec.degrade_after),
+        "prefer_return": "yes" if spec.prefer_return else "no",
         "step_timeout": format_duration(spec.step_timeout),
         "lease": format_duration(spec.lease),
         "idle_timeout": format_duration(spec.idle_timeout),

@@ -8,6 +8,7 @@ what comes next. How a change is rolled out, one replica after the other, is `co
 from dataclasses import replace
 
 from elastic_deploy.core.moving import gpus_to_stay, most_gpus_moving, moved
+from elastic_deploy.core.returning import begun, is_returning, returned
 from elastic_deploy.core.rollout import Change, by_number, held_gpus, in_place, plain, serves, surge
 from elastic_deploy.model.memory import DeploymentMemory, ReplicaMemory
 from elastic_deploy.model.pool import Pool
@@ -51,7 +52,7 @@ def asked_gpus(spec: DeploymentSpec, memory: DeploymentMemory) -> int:
         return former.full.gpus  # what has come for the full shape is kept while it is brought up
     if former is None:
         if not is_moving(memory):
-            return spec.shape.gpus
+            return spec.shape.gpus + (spec.shape.gpus_per_replica if is_returning(memory) else 0)
         return min(max(spec.shape.gpus, gpus_to_stay(spec, memory.staying)), most_gpus_moving(spec))
     if not memory.replicas:
         return max(former.shape.gpus, spec.shape.gpus)
@@ -125,11 +126,14 @@ def rostered(
     if blind:
         return memory
     if spec.former is None and _is_complete(spec, memory, fingerprint):
-        return memory
+        return begun(spec, memory, fingerprint, now)
     versions = versions_of(spec)
     replicas = [_versioned(replica, versions, fingerprint) for replica in memory.replicas]
     if spec.former is None and is_moving(memory):
         chosen, missing = moved(spec, fingerprint, replicas, now)
+    elif _goes_on_returning(spec, memory):
+        chosen, attempt = returned(spec, memory, fingerprint, replicas, now)
+        return replace(memory, replicas=tuple(sorted(chosen, key=by_number)), returning=attempt)
     elif spec.former is None:
         chosen, missing = plain(spec, fingerprint, replicas)
     else:
@@ -140,7 +144,19 @@ def rostered(
         new = _new(memory, ids, fingerprint)
         ids.add(new.id)
         chosen.append(new)
-    return replace(memory, replicas=tuple(sorted(chosen, key=by_number)))
+    # Whatever else is going on ends an attempt to go back to a better pool.
+    attempt = replace(memory.returning, old="", successor="") if is_returning(memory) and memory.returning else None
+    attempt = attempt or memory.returning
+    return replace(memory, replicas=tuple(sorted(chosen, key=by_number)), returning=attempt)
+
+
+def _goes_on_returning(spec: DeploymentSpec, memory: DeploymentMemory) -> bool:
+    """Whether nothing but a successor in a better pool is on its way."""
+    attempt = memory.returning
+    if attempt is None or spec.former is not None or not is_returning(memory):
+        return False
+    others = [replica for replica in memory.replicas if replica.id not in (attempt.old, attempt.successor)]
+    return len(others) == spec.shape.replicas - 1 and not any(replica.leaving for replica in others)
 
 
 def _is_complete(spec: DeploymentSpec, memory: DeploymentMemory, fingerprint: str) -> bool:

@@ -111,6 +111,20 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
+class Returning:
+    """An attempt to bring the replica `old` back to the better pool `pool`, begun at `since`; none where `successor`
+    is "". The next one is not made before `until`, after `failures` in a row.
+    """
+
+    old: str = ""
+    successor: str = ""
+    pool: str = ""
+    since: float = 0.0
+    failures: int = 0
+    until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaMemory:
     """One replica. `generation` is that of the latest engine asked for (0: none yet).
 
@@ -231,6 +245,8 @@ class DeploymentMemory:
     lowered: Lowered | None = None
     scale: Scale | None = None
     """How many replicas its load wants, where the load decides; None: as many as its shape has."""
+    returning: Returning | None = None
+    """How an attempt to go back to a better pool stands, and when the next one may be made."""
     stays: tuple[Stay, ...] = ()
     exhausted: bool = False
     """It has been said that no pool gives anything."""

@@ -78,6 +78,8 @@ class DeploymentSpec:
     """US dollars an hour by node type, as the user names them."""
     found_prices: tuple[tuple[str, float], ...] = ()
     """The same as found out for the types that the user names no price for; a finding, which is no part of the wish."""
+    prefer_return: bool = False
+    """Whether replicas that serve go back to a better pool when that can be asked again."""
     step_timeout: float | None = None
     """How long a node may stay in one step on its way to serving, before it is given up."""
     lease: float | None = 600.0

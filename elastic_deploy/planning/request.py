@@ -78,6 +78,7 @@ class DeploymentRequest:
     partial_timeout: float | None = None
     partial_budget: float | None = None
     prices: tuple[tuple[str, float], ...] = ()
+    prefer_return: bool = False
     step_timeout: float | None = 900.0
     lease: float | None = 600.0
     idle_timeout: float | None = None
@@ -172,6 +173,7 @@ def spec_of(
         partial_budget=request.partial_budget,
         prices=tuple(sorted(request.prices)),
         found_prices=tuple(sorted(prices)),
+        prefer_return=request.prefer_return,
         step_timeout=request.step_timeout,
         lease=request.lease,
         idle_timeout=request.idle_timeout,

@@ -79,6 +79,8 @@ class Settings:
     """What such nodes may cost, in US dollars; default: no limit."""
     prices: tuple[tuple[str, float], ...] | None = None
     """US dollars an hour by node type; default: what is known of EC2's on-demand prices."""
+    prefer_return: bool | None = None
+    """Whether replicas go back to a better pool when that can be asked again; default no."""
     step_timeout: float | None = None
     """How long a node may hang in one step (boot, SSH, files, set-up, placing) before it is given up; default 15
     minutes."""

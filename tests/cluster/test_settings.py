@@ -53,6 +53,7 @@ metadata:
     partial_timeout: none
     partial_budget: 12
     prices: {gpu-a: 1.5, gpu-b: 2}
+    prefer_return: true
     step_timeout: 20m
     lease: none
     idle_timeout: 15m
@@ -104,6 +105,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         partial_timeout=math.inf,
         partial_budget=12.0,
         prices=(("gpu-a", 1.5), ("gpu-b", 2.0)),
+        prefer_return=True,
         step_timeout=1200.0,
         lease=math.inf,
         idle_timeout=900.0,

@@ -34,6 +34,7 @@ OTHER_CHANGES: dict[str, Any] = {
     "prices": (("gpu-a", 1.0),),
     "rungs": (Shape(1, 1, 1),),
     "degrade_after": 5.0,
+    "prefer_return": True,
     "step_timeout": 60.0,
     "lease": None,
     "idle_timeout": 60.0,
