@@ -51,6 +51,7 @@ def test_every_field_of_a_spec_is_either_the_engines_or_not() -> None:
     """A new field has to be put on one of the two sides here, and into the fingerprint or not."""
     decided = {*ENGINE_CHANGES, *OTHER_CHANGES, "name", "shape", "revision", "wanted"}
     decided |= {"surge", "former", "restoring", "full"}  # of how a change is rolled out, not of what is wanted
+    decided |= {"found_prices"}  # found out, not wished for
     assert {field.name for field in fields(DeploymentSpec)} == decided
 
 
@@ -69,6 +70,12 @@ def test_deadlines_and_canaries_leave_running_engines_alone(name: str) -> None:
     after = revised(SPEC, None, wish(**{name: OTHER_CHANGES[name]}))
     assert after.revision == 7
     assert getattr(after, name) == OTHER_CHANGES[name]
+
+
+def test_prices_that_are_found_out_anew_are_no_change() -> None:
+    found = wish(found_prices=(("gpu-a", 1.0),))
+    assert is_same(wish(), found)
+    assert revised(SPEC, None, found).revision == 7
 
 
 def test_more_replicas_leave_running_engines_alone() -> None:
