@@ -41,9 +41,9 @@ def directory() -> Iterator[Path]:
 
 
 @contextmanager
-def user_of(directory: Path, name: str) -> Iterator[User]:
+def user_of(directory: Path, name: str, **provider: object) -> Iterator[User]:
     """The user of a cluster of this name. Whatever the tests did, nothing of it is left running."""
-    one = make_user(directory, name)
+    one = make_user(directory, name, **provider)
     try:
         yield one
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.conftest import make_user
+from tests.e2e.conftest import user_of
 from tests.e2e.user import User
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -20,21 +20,17 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 @pytest.fixture
 def user() -> Iterator[User]:
     """A user of a cluster of two pools: nodes of the first boot for ever, the second has none."""
-    with tempfile.TemporaryDirectory(prefix="ed-step-") as directory:
-        rules = {"gpu-a": {"launch_delay": 3600}, "gpu-b": {"max_nodes": 0}}
-        one = make_user(Path(directory), "step", rehearsal_script={"node_types": rules})
+    rules = {"gpu-a": {"launch_delay": 3600}, "gpu-b": {"max_nodes": 0}}
+    with (
+        tempfile.TemporaryDirectory(prefix="ed-step-") as directory,
+        user_of(Path(directory), "step", rehearsal_script={"node_types": rules}) as one,
+    ):
         config = yaml.safe_load(one.path.read_text())
         gpu = config["available_node_types"].pop("gpu")
         for pool in ("a", "b"):
             config["available_node_types"][f"gpu-{pool}"] = gpu | {"labels": {"pool": pool}}
         one.path.write_text(yaml.safe_dump(config, sort_keys=False))
-        try:
-            yield one
-        finally:
-            result = one.run("down", str(one.path), "--yes", limit=180)
-            left = [process for process in one.processes() if process.is_running()]
-            assert result.returncode == 0, result.stderr
-            assert not left
+        yield one
 
 
 def of(user: User, kind: str) -> list[dict[str, Any]]:
