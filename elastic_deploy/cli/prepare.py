@@ -60,9 +60,9 @@ class Prepared:
         Raises NeverFitsError where both do not fit.
         """
         fitted = plan(self.config.capacity, self.request, self.facts, taken)
-        return replace(
-            self, plan=fitted, surge=has_room(self.config.capacity, running or fitted.shape, fitted.shape, taken)
-        )
+        before = running or fitted.shape
+        room = has_room(self.config.capacity, before, fitted.shape, taken, fitted.pools)
+        return replace(self, plan=fitted, surge=room)
 
 
 def prepare(cluster: Path, flags: Settings) -> Prepared:

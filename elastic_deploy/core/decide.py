@@ -10,6 +10,7 @@ from elastic_deploy.core.deployment import DeploymentStep, step
 from elastic_deploy.core.distrust import drains
 from elastic_deploy.core.facts import Index
 from elastic_deploy.core.ladder import at_rung, laddered, stepped
+from elastic_deploy.core.never_fits import wanted_gpus, with_never_fits, within_limits
 from elastic_deploy.core.scaling import at_full, at_scale, scaled_memory
 from elastic_deploy.model.action import Action, DrainNode, RequestResources, Route, RouteEntry
 from elastic_deploy.model.event import EventDraft
@@ -45,7 +46,7 @@ def decide(spec: ClusterSpec, snapshot: Snapshot, memory: Memory, now: float) ->
     index = Index.of(snapshot)
     unsent = frozenset(failure.action for failure in snapshot.action_failures)
     steps = _steps(spec, memory, index, now)
-    request, sending, said = _request(steps, memory, RequestResources.__name__ in unsent, now)
+    request, sending, said = _request(steps, snapshot, memory, RequestResources.__name__ in unsent, now)
     routes, routing = _routes(steps, memory, index, Route.__name__ in unsent)
     sent_at = now if sending else memory.request_sent_at
     after = Memory(tuple(s.memory for s in steps), request, sent_at, routes)
@@ -95,9 +96,10 @@ def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[
     specs = {d.name: d for d in spec.deployments}
     remembered = {d.name: d for d in memory.deployments}
     steps = []
+    others = _others(specs, remembered) if index.snapshot.capacity is not None else {}
     for name in sorted({*specs, *remembered, *_running(index)}):
         if name in specs:
-            steps.append(_scaled_step(specs[name], remembered.get(name), index, now))
+            steps.append(_scaled_step(specs[name], remembered.get(name), index, others.get(name, 0), now))
             continue
         orphan = remembered.get(name) or DeploymentMemory(name, 0, waiting_since=now)
         wound_up = step(_unwanted(orphan), orphan, index, now)
@@ -106,20 +108,29 @@ def _steps(spec: ClusterSpec, memory: Memory, index: Index, now: float) -> list[
     return steps
 
 
-def _scaled_step(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, now: float) -> DeploymentStep:
-    """A step with as many replicas as the load wants now, in the shape that can be had."""
+def _others(specs: dict[str, DeploymentSpec], remembered: dict[str, DeploymentMemory]) -> dict[str, int]:
+    """For each deployment the GPUs that the others are to have now."""
+    gpus = {name: wanted_gpus(spec, remembered.get(name)) for name, spec in specs.items()}
+    return {name: sum(gpus.values()) - own for name, own in gpus.items()}
+
+
+def _scaled_step(
+    spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, others: int, now: float
+) -> DeploymentStep:
+    """A step with as many replicas as the load wants now, in the shape that can be had beside `others`' GPUs."""
     memory, said, wake_at = scaled_memory(spec, memory, index.snapshot, now)
     scaled = at_scale(spec, memory)
     footing = laddered(scaled, memory, index, now)
     lowered = at_rung(scaled, footing.memory, holds_partial=footing.holds_partial)
     done = step(lowered, footing.memory, index, now)
     raised, after, told = stepped(scaled, lowered, done.spec, done.memory, now)
+    after, limits = with_never_fits(raised, after, others, index.snapshot.capacity)
     wakes = [at for at in (done.wake_at, wake_at, footing.wake_at) if at is not None and at > now]
     return replace(
         done,
         spec=at_full(spec, scaled, raised),
         memory=after,
-        events=(*said, *footing.events, *done.events, *told),
+        events=(*said, *footing.events, *done.events, *told, *limits),
         wake_at=min(wakes, default=None),
     )
 
@@ -135,10 +146,10 @@ def _unwanted(memory: DeploymentMemory) -> DeploymentSpec:
 
 
 def _request(
-    steps: list[DeploymentStep], memory: Memory, failed: bool, now: float
+    steps: list[DeploymentStep], snapshot: Snapshot, memory: Memory, failed: bool, now: float
 ) -> tuple[tuple[Bundle, ...], tuple[Action, ...], tuple[EventDraft, ...]]:
     """The one request that covers all deployments, sent when it has changed, and again on a period; cleared once."""
-    bundles = merged(bundle for s in steps for bundle in s.bundles)
+    bundles = within_limits(merged(bundle for s in steps for bundle in s.bundles), snapshot.capacity)
     changed = bundles != memory.request
     overdue = bool(bundles) and now - memory.request_sent_at >= RESEND_PERIOD
     sending = (RequestResources(bundles),) if changed or overdue or failed else ()

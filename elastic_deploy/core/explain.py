@@ -301,6 +301,8 @@ def _obstacles(r: _Replicas, phase: Phase) -> list[str]:
         sentences.append(f"Not everything can be seen now ({r.index.blind}): nothing is started or ended meanwhile.")
     if r.index.snapshot.monitor_alive.value is False:
         sentences.append("Ray's autoscaler is dead: no node will be launched until it is back.")
+    if r.memory.never_fits and phase is not Phase.READY:
+        sentences.append(f"By the limits that the cluster has now, {r.memory.never_fits}")
     if phase in (Phase.WAITING, Phase.RECOVERING, Phase.DEGRADED):
         # Of a pool that rests it has been said why.
         resting = {rest.pool for rest in r.memory.rests if rest.until > r.now}

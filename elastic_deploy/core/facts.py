@@ -25,6 +25,7 @@ from elastic_deploy.model.snapshot import (
     Snapshot,
 )
 from elastic_deploy.model.spec import DeploymentSpec
+from elastic_deploy.planning.pools import most_in
 
 # Python 3.11 takes four times as long to find an enum's member by its class, and here it counts: see bench-decide.
 _DEAD, _CREATED, _REMOVED, _ENDED = NodeState.DEAD, GroupState.CREATED, GroupState.REMOVED, EngineState.ENDED
@@ -72,6 +73,11 @@ class Index:
     draining: dict[str, NodeSeen] = field(default_factory=dict)
     notices: dict[str, NodeNotice] = field(default_factory=dict)
     paths: dict[EngineName, PathsSeen] = field(default_factory=dict)
+
+    def room(self, pool: Pool) -> int | None:
+        """The most GPUs that a pool can ever have, by the limits that the cluster has now; None is not known."""
+        capacity = self.snapshot.capacity
+        return pool.gpus if capacity is None or not pool.name else most_in(capacity, pool)
 
     def of_deployment(self, name: str) -> Parts:
         """What was seen of one deployment."""

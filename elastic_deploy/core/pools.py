@@ -123,6 +123,9 @@ class _Step:
         if replica.pool_since is None:
             replica = replace(replica, pool_since=self._now)
         mine = there.get(replica.id, NOTHING_GATHERED)
+        if (narrow := self._is_narrow(replica, pool)) is not None:
+            self._release(replica, pool, mine, replica.partial.cost if replica.partial else 0.0)
+            return self._leave(replica, pool, narrow)
         if (hangs := self._hangs(replica, pool, mine)) is not None:
             why, because = hangs
             cost = replica.partial.cost if replica.partial else 0.0
@@ -160,6 +163,13 @@ class _Step:
             # Something is coming, which Ray gives up by its own limits; or no other pool is better.
             return replica
         return self._leave(replica, pool, f"nothing came from it within {format_duration(limit)}")
+
+    def _is_narrow(self, replica: ReplicaMemory, pool: Pool) -> str | None:
+        """Why a pool is left that can hold no replica any more, as a clause; None where no other could."""
+        most, size = self._index.room(pool), self._spec.shape.gpus_per_replica
+        if most is None or most >= size or self._best(replica, without=pool.name) is None:
+            return None
+        return f"by the limits that the cluster has now it can never have more than {counted(most, 'GPU')}"
 
     def _hangs(self, replica: ReplicaMemory, pool: Pool, there: Gathered) -> tuple[str, str] | None:
         """Why a pool is left in which nodes hang, as a clause, and the subject that led to it."""
@@ -308,7 +318,8 @@ class _Step:
         return None
 
     def _room(self, pool: Pool) -> float:
-        if pool.gpus is None:
+        gpus = self._index.room(pool)
+        if gpus is None:
             return float("inf")
         inside = sum(1 for replica in self._replicas.values() if replica.pool == pool.name)
-        return pool.gpus - inside * self._spec.shape.gpus_per_replica
+        return gpus - inside * self._spec.shape.gpus_per_replica

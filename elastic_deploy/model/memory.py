@@ -250,6 +250,8 @@ class DeploymentMemory:
     stays: tuple[Stay, ...] = ()
     exhausted: bool = False
     """It has been said that no pool gives anything."""
+    never_fits: str = ""
+    """Why its GPUs can never be had by the limits that the cluster has now; empty if they can."""
 
     @property
     def staying(self) -> tuple[ReplicaMemory, ...]:

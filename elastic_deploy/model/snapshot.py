@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from elastic_deploy.model.names import EngineName, GroupName
+from elastic_deploy.model.shape import Capacity
 
 T = TypeVar("T")
 
@@ -294,3 +295,5 @@ class Snapshot:
     loads: tuple[LoadSeen, ...] = ()
     """Of the deployments of which the front door has said something; of any other nothing is known."""
     usual: Usual = Usual()
+    capacity: Capacity | None = None
+    """The cluster's limits as the autoscaler has them now; None where they cannot be read."""

@@ -15,18 +15,24 @@ def pools_of(capacity: Capacity, names: tuple[str, ...]) -> tuple[Pool, ...]:
     """The pools of these names, in their order. Raises InvalidConfigError for one that no node type belongs to."""
     pools = []
     for name in names:
-        types = tuple(each.name for each in capacity.node_types if _belongs(each, name) and not each.is_head)
+        types = types_of(capacity, name)
         if not types:
             raise InvalidConfigError(_unknown(capacity, name))
         standing = any(each.standing_workers for each in capacity.node_types if each.name in types)
         pool = Pool(name, types, standing=standing)
         known = not any(each.gpus_unknown for each in capacity.node_types if pool.has(each.name))
-        pools.append(replace(pool, gpus=most_gpus(within(capacity, pool)) if known else None))
+        pools.append(replace(pool, gpus=most_in(capacity, pool) if known else None))
     return tuple(pools)
 
 
-def _belongs(node_type: NodeType, name: str) -> bool:
-    return dict(node_type.labels).get(POOL_LABEL) == name
+def types_of(capacity: Capacity, name: str) -> tuple[str, ...]:
+    """The workers' node types that belong to a pool."""
+    return tuple(each.name for each in capacity.node_types if (POOL_LABEL, name) in each.labels and not each.is_head)
+
+
+def most_in(capacity: Capacity, pool: Pool) -> int:
+    """The most GPUs that a pool can ever have, where those of its node types are known."""
+    return most_gpus(within(capacity, pool))
 
 
 def _unknown(capacity: Capacity, name: str) -> str:

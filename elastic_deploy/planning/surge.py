@@ -5,6 +5,7 @@ Pure. `up` asks before it hands a deployment over; `core.invariants` holds decis
 
 from collections.abc import Iterable
 
+from elastic_deploy.model.pool import Pool
 from elastic_deploy.model.shape import Bundle, Capacity, Shape
 from elastic_deploy.model.spec import GPU_BUNDLE
 from elastic_deploy.planning.fit import fits
@@ -21,6 +22,33 @@ def most_gpus_changing(before: Shape, after: Shape) -> int:
     )
 
 
-def has_room(capacity: Capacity, before: Shape, after: Shape, taken: Iterable[Bundle] = ()) -> bool:
-    """Whether the cluster, beside what is `taken`, may grow by the one replica that a change needs."""
-    return fits(capacity, [*taken, Bundle(dict(GPU_BUNDLE), most_gpus_changing(before, after))])
+def has_room(
+    capacity: Capacity, before: Shape, after: Shape, taken: Iterable[Bundle] = (), pools: tuple[Pool, ...] = ()
+) -> bool:
+    """Whether the cluster, beside what is `taken`, may grow by the one replica that a change needs.
+
+    With pools, each replica has to find all of its GPUs in one of them at every step of the change.
+    """
+    if not fits(capacity, [*taken, Bundle(dict(GPU_BUNDLE), most_gpus_changing(before, after))]):
+        return False
+    if not pools or any(pool.gpus is None for pool in pools):
+        return True
+    rooms = [pool.gpus or 0 for pool in pools]
+    return all(
+        _packs(
+            rooms,
+            [before.gpus_per_replica] * max(0, before.replicas - proven) + [after.gpus_per_replica] * (proven + 1),
+        )
+        for proven in range(after.replicas)
+    )
+
+
+def _packs(rooms: list[int], sizes: list[int]) -> bool:
+    """Whether replicas of these sizes find a pool each, the largest first."""
+    left = list(rooms)
+    for size in sorted(sizes, reverse=True):
+        place = next((number for number, room in enumerate(left) if room >= size), None)
+        if place is None:
+            return False
+        left[place] -= size
+    return True

@@ -40,6 +40,7 @@ from elastic_deploy.runtime.interruption_watch import InterruptionWatch, is_watc
 from elastic_deploy.runtime.journal import Event, Journal
 from elastic_deploy.runtime.journal_reader import JournalReader
 from elastic_deploy.runtime.lease import Lease
+from elastic_deploy.runtime.limits_file import LimitsFile, limits_path
 from elastic_deploy.runtime.load_files import read_loads
 from elastic_deploy.runtime.monitor import find_monitor, start_monitor
 from elastic_deploy.runtime.observe import Observer
@@ -73,6 +74,7 @@ class Supervisor:
         self._monitor_command = self._state.monitor_command
         self._withheld = ""
         self._observer = Observer(logs, self._is_monitor_alive)
+        self._limits = LimitsFile()
         self._prober = Prober(self._wake.set)
         self._group_watch = GroupWatch(self._wake.set)
         self._path_look = PathLook(self._wake.set)
@@ -114,7 +116,10 @@ class Supervisor:
         snapshot = await self._observer.look(self._prober.seen, self._applier.take_failures(), self._watched())
         loads = await asyncio.to_thread(read_loads, self._directory)
         seen, paths = self._interruptions.seen, self._path_look.seen
-        snapshot = replace(snapshot, notices=seen, paths=paths, loads=loads, usual=usual(self._told.past()))
+        limits = await asyncio.to_thread(self._limits.look, limits_path(self._monitor_command))
+        snapshot = replace(
+            snapshot, notices=seen, paths=paths, loads=loads, usual=usual(self._told.past()), capacity=limits
+        )
         self._snapshot = snapshot
         now = time.time()
         ledger, changes = advance(state.ledger, snapshot)
