@@ -179,7 +179,7 @@ _DEPLOYMENT_OPTIONS = (
         "--prefer-return/--no-prefer-return",
         default=None,
         help="Bring replicas that serve back to a better pool when that can be asked again: new before old, one at a"
-        " time, at most every 15 minutes.  [default: no]",
+        " time, at most every 15 minutes (`return_after` in the YAML).  [default: no]",
     ),
     click.option(
         "--step-timeout",

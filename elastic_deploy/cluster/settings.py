@@ -98,6 +98,7 @@ class WrittenSettings(BaseModel):
     partial_budget: Annotated[float | None, Field(strict=False)] = None
     prices: dict[str, Annotated[float, Field(strict=False)]] | None = None
     prefer_return: bool | None = None
+    return_after: Seconds = None
     step_timeout: SecondsOrEndless = None
     lease: SecondsOrEndless = None
     idle_timeout: SecondsOrEndless = None

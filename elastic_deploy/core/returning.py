@@ -2,8 +2,9 @@
 
 With `--prefer-return`, `core.roster` asks at every step of a deployment that is whole and that nobody is changing. One
 replica at a time, new before old: the successor waits in the better pool as any replica does (`core.pools`), and when
-it leaves that pool, or fails, it is given up, which costs the clients nothing. Attempts are far between, and farther
-after each failure. Anything else that happens to the deployment ends the attempt. Pure.
+it leaves that pool, or fails, it is given up, which costs the clients nothing. Attempts are far between
+(`return_after`), since a move costs an engine's start and capacity that has just come back is often gone again at once,
+and farther after each failure. Anything else that happens to the deployment ends the attempt. Pure.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,8 @@ from elastic_deploy.model.spec import DeploymentSpec
 
 RETURNED = "another serves in its place, in a better pool"
 
-QUIET = 900.0
-"""Seconds for which a replica has served, and since the last attempt, before one is made: a move costs an engine's
-start, and capacity that has just come back is often gone again at once."""
-
 LONGEST_QUIET = 6 * 3600.0
-"""Seconds at the most, after attempts that failed in a row."""
+"""Seconds between attempts at the most, after some that failed in a row."""
 
 ATTEMPT = 3600.0
 """Seconds after which an attempt is given up at the latest: the pool's own deadlines end most of them sooner."""
@@ -40,12 +37,12 @@ def begun(spec: DeploymentSpec, memory: DeploymentMemory, version: str, now: flo
     """The memory of a deployment that is whole, with a successor in a better pool where it is time for one."""
     last = memory.returning
     if last is not None and last.successor:  # the old one is gone
-        return replace(memory, returning=Returning(until=now + QUIET))
+        return replace(memory, returning=Returning(until=now + spec.return_after))
     if not spec.prefer_return or not spec.surge or spec.full is not None or len(spec.pools) < 2:
         return memory
     if last is not None and now < last.until:
         return memory
-    if any(not r.serves or r.proven_at is None or now - r.proven_at < QUIET for r in memory.replicas):
+    if any(not r.serves or r.proven_at is None or now - r.proven_at < spec.return_after for r in memory.replicas):
         return memory
     order = {pool.name: place for place, pool in enumerate(spec.pools)}
     old = max(memory.replicas, key=lambda r: (order.get(r.pool or "", len(order)), r.id), default=None)
@@ -85,20 +82,20 @@ def returned(
     known = {replica.id: replica for replica in replicas}
     old, successor = known.get(attempt.old), known.get(attempt.successor)
     if successor is None or successor.leaving:
-        return [staying(r, version) if not r.leaving else r for r in replicas], _failed(attempt, now)
+        return [staying(r, version) if not r.leaving else r for r in replicas], _failed(spec, attempt, now)
     if old is None:  # and the successor does not serve at the moment
-        return [staying(r, version) for r in replicas], Returning(until=now + QUIET)
+        return [staying(r, version) for r in replicas], Returning(until=now + spec.return_after)
     if successor.serves or (old.leaving and not old.serves):
         return [going(r, RETURNED) if r.id == old.id else staying(r, version) for r in replicas], attempt
     if not _is_over(spec, successor, attempt, now):
         return [staying(r, version) for r in replicas], attempt
     chosen = [going(r, SURPLUS) if r.id == successor.id else staying(r, version) for r in replicas]
-    return chosen, _failed(attempt, now)
+    return chosen, _failed(spec, attempt, now)
 
 
-def _failed(attempt: Returning, now: float) -> Returning:
+def _failed(spec: DeploymentSpec, attempt: Returning, now: float) -> Returning:
     failures = attempt.failures + 1
-    quiet = min(LONGEST_QUIET, QUIET * 2 ** min(failures - 1, 10))
+    quiet = min(max(LONGEST_QUIET, spec.return_after), spec.return_after * 2 ** min(failures - 1, 10))
     return Returning(failures=failures, until=now + quiet)
 
 

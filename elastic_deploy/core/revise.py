@@ -39,6 +39,7 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "rungs": ", ".join(str(shape.gpus) for shape in spec.rungs) or "(none)",
         "degrade_after": format_duration(spec.degrade_after),
         "prefer_return": "yes" if spec.prefer_return else "no",
+        "return_after": format_duration(spec.return_after),
         "step_timeout": format_duration(spec.step_timeout),
         "lease": format_duration(spec.lease),
         "idle_timeout": format_duration(spec.idle_timeout),

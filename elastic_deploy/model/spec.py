@@ -80,6 +80,8 @@ class DeploymentSpec:
     """The same as found out for the types that the user names no price for; a finding, which is no part of the wish."""
     prefer_return: bool = False
     """Whether replicas that serve go back to a better pool when that can be asked again."""
+    return_after: float = 900.0
+    """How long a replica has to have served before that, and between two attempts."""
     step_timeout: float | None = None
     """How long a node may stay in one step on its way to serving, before it is given up."""
     lease: float | None = 600.0

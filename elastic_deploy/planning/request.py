@@ -27,8 +27,10 @@ _TAKEN_OVER = (
     "canary_timeout",
     "canary_failures",
     "drain_timeout",
+    "return_after",
     "pools",
     "partial_budget",
+    "prefer_return",
     "prices",
 )
 """Settings that stand in the request as they were said, if they were."""
@@ -79,6 +81,7 @@ class DeploymentRequest:
     partial_budget: float | None = None
     prices: tuple[tuple[str, float], ...] = ()
     prefer_return: bool = False
+    return_after: float = 900.0
     step_timeout: float | None = 900.0
     lease: float | None = 600.0
     idle_timeout: float | None = None
@@ -174,6 +177,7 @@ def spec_of(
         prices=tuple(sorted(request.prices)),
         found_prices=tuple(sorted(prices)),
         prefer_return=request.prefer_return,
+        return_after=request.return_after,
         step_timeout=request.step_timeout,
         lease=request.lease,
         idle_timeout=request.idle_timeout,

@@ -81,6 +81,8 @@ class Settings:
     """US dollars an hour by node type; default: what is known of EC2's on-demand prices."""
     prefer_return: bool | None = None
     """Whether replicas go back to a better pool when that can be asked again; default no."""
+    return_after: float | None = None
+    """How long a replica serves before prefer_return tries to bring it to a better pool; default 15 minutes."""
     step_timeout: float | None = None
     """How long a node may hang in one step (boot, SSH, files, set-up, placing) before it is given up; default 15
     minutes."""
@@ -104,6 +106,7 @@ DURATIONS = (
     "drain_timeout",
     "pool_timeout",
     "partial_timeout",
+    "return_after",
     "step_timeout",
     "lease",
     "idle_timeout",

@@ -54,6 +54,7 @@ metadata:
     partial_budget: 12
     prices: {gpu-a: 1.5, gpu-b: 2}
     prefer_return: true
+    return_after: 1h
     step_timeout: 20m
     lease: none
     idle_timeout: 15m
@@ -106,6 +107,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         partial_budget=12.0,
         prices=(("gpu-a", 1.5), ("gpu-b", 2.0)),
         prefer_return=True,
+        return_after=3600.0,
         step_timeout=1200.0,
         lease=math.inf,
         idle_timeout=900.0,

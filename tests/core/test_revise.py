@@ -35,6 +35,7 @@ OTHER_CHANGES: dict[str, Any] = {
     "rungs": (Shape(1, 1, 1),),
     "degrade_after": 5.0,
     "prefer_return": True,
+    "return_after": 60.0,
     "step_timeout": 60.0,
     "lease": None,
     "idle_timeout": 60.0,

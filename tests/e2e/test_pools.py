@@ -4,7 +4,9 @@ The tests follow one deployment, each going on from where the one before it left
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -27,7 +29,8 @@ def user(directory: Path) -> Iterator[User]:
         gpu = config["available_node_types"].pop("gpu")
         for pool in ("a", "b"):
             config["available_node_types"][f"gpu-{pool}"] = gpu | {"labels": {"pool": pool}}
-        config["metadata"]["elastic_deploy"]["prices"] = {"gpu-a": 3600.0, "gpu-b": 3600.0}
+        prices = {"gpu-a": 3600.0, "gpu-b": 3600.0}
+        config["metadata"]["elastic_deploy"] |= {"prices": prices, "return_after": "10s"}
         one.path.write_text(yaml.safe_dump(config, sort_keys=False))
         script(one, {"node_types": {"gpu-a": {"max_nodes": 1}}})
         yield one
@@ -67,16 +70,45 @@ def test_up_again_changes_nothing(user: User) -> None:
     assert (result.returncode, len(user.events())) == (0, events), result.stderr
 
 
+def test_it_goes_back_to_the_better_pool_without_a_failed_request(user: User) -> None:
+    script(user, None)
+    over = Event()
+
+    def ask() -> list[str]:
+        answers = []
+        while not over.is_set():
+            answers.append(user.stream("A node", 40))
+            over.wait(2.0)
+        return answers
+
+    with ThreadPoolExecutor(2) as clients:
+        asked = [clients.submit(ask) for _ in range(2)]
+        try:
+            result = user.up(*POOLS, "--prefer-return", "--yes")
+            assert result.returncode == 0, result.stderr
+            user.until("it has gone back", lambda: bool(told(user, "replica.returned")))
+            user.until("the former one is gone", lambda: [r["id"] for r in user.deployment()["replicas"]] == ["r1"])
+        finally:
+            over.set()
+        answers = [answer for each in asked for answer in each.result(timeout=180)]
+    assert len(answers) >= 4
+    assert all(answers), "an answer is the text of a stream that ended well"
+    assert [pool["replicas"] for pool in user.deployment()["pools"]] == [["r1"], []]
+    assert user.status()["request"]["bundles"] == [{"resources": {"GPU": 1.0}, "count": 2, "labels": {"pool": "a"}}]
+    assert not user.deployment()["recoveries"]
+    result = user.up(*POOLS, "--yes")
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_pool_that_refuses_the_replacement_is_moved_out_of(user: User) -> None:
-    script(user, {"node_types": {"gpu-b": {"refuse": {"count": 1000, **REFUSAL}}}})
+    script(user, {"node_types": {"gpu-a": {"refuse": {"count": 1000, **REFUSAL}}}})
     kill(user.raylet_of_a_worker())
-    user.until("pool b is left", lambda: len(told(user, "pool.left")) == 2, limit=120)
+    user.until("pool a is left", lambda: len(told(user, "pool.left")) == 2, limit=120)
     recovery = user.recovered(0)
     assert "lost" in recovery["cause"]
-    assert told(user, "pool.chosen")[-1]["pool"] == "a"
-    assert set(pools_of_nodes(user)) >= {"gpu-a"}
-    (pools,) = [user.deployment()["pools"]]
-    assert [pool["replicas"] for pool in pools] == [["r0"], []]
+    assert told(user, "pool.chosen")[-1]["pool"] == "b"
+    assert set(pools_of_nodes(user)) >= {"gpu-b"}
+    assert [pool["replicas"] for pool in user.deployment()["pools"]] == [[], ["r1"]]
 
 
 def test_the_words_of_a_wait_name_the_pools(user: User) -> None:

@@ -1,13 +1,16 @@
 """Flags over settings over defaults, and names made from models."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elastic_deploy.model.errors import ExitCode, InvalidConfigError, UsageError, UserError
+from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.scaling import ReplicaRange
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, OnFailure
 from elastic_deploy.planning.request import deployment_name, merge, served_model_name, spec_of
@@ -30,6 +33,70 @@ def test_a_flag_beats_the_file_and_the_file_beats_the_default() -> None:
     request = merge(file, Settings(model="b", engine_arguments=("--b",)))
     assert (request.model, request.gpus, request.port) == ("b", 4, 9000)
     assert (request.engine_arguments, request.on_failure) == (("--b",), OnFailure.KEEP)
+
+
+SAID: dict[str, Any] = {
+    "name": "other",
+    "model": "org/other",
+    "gpus": 8,
+    "tensor_parallel_size": 2,
+    "pipeline_parallel_size": 2,
+    "replicas": 2,
+    "min_gpus": 2,
+    "degrade_after": 5.0,
+    "wait_timeout": 5.0,
+    "port": 9000,
+    "tls_cert": "cert.pem",
+    "tls_key": "key.pem",
+    "gateway": FrontDoorBounds(hold_timeout=1.0),
+    "engine_arguments": ("--seed", "1"),
+    "on_failure": OnFailure.KEEP,
+    "max_engine_failures": 9,
+    "engine_start_timeout": 5.0,
+    "canary_period": 5.0,
+    "canary_timeout": 5.0,
+    "canary_failures": 9,
+    "drain_timeout": 5.0,
+    "pools": ("a", "b"),
+    "pool_timeout": 5.0,
+    "partial_timeout": 5.0,
+    "partial_budget": 5.0,
+    "prices": (("gpu", 5.0),),
+    "prefer_return": True,
+    "return_after": 5.0,
+    "step_timeout": 5.0,
+    "lease": 5.0,
+    "idle_timeout": 5.0,
+    "requests_per_replica": 5,
+    "grow_after": 5.0,
+    "shrink_after": 5.0,
+}
+"""Something else than the default for each setting."""
+
+TOGETHER: dict[str, dict[str, Any]] = {
+    "tls_cert": {"tls_key": "key.pem"},
+    "tls_key": {"tls_cert": "cert.pem"},
+    **{key: {"replicas": ReplicaRange(1, 4)} for key in ("requests_per_replica", "grow_after", "shrink_after")},
+}
+"""What a setting goes with."""
+
+OF_THE_CLUSTER = {"port", "tls_cert", "tls_key", "gateway"}
+OF_THE_PLAN = {"gpus", "tensor_parallel_size", "pipeline_parallel_size", "replicas", "min_gpus", "pools"}
+
+
+def test_every_setting_is_in_the_table() -> None:
+    assert set(SAID) == {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_whatever_is_said_arrives(name: str) -> None:
+    """In the request, and in what the supervisor is handed, where it is not the front door's or planned with."""
+    beside = TOGETHER.get(name, {})
+    said = merge(LEAST, Settings(**{name: SAID[name]}, **beside))
+    without = merge(LEAST, Settings(**({} if name.startswith("tls_") else beside)))
+    assert said != without
+    if name not in OF_THE_CLUSTER | OF_THE_PLAN:
+        assert spec_of(said, Shape(4, 1, 1)) != spec_of(without, Shape(4, 1, 1))
 
 
 def test_an_endless_wait_is_none_in_the_request() -> None:

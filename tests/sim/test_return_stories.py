@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elastic_deploy.core.returning import QUIET
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.shape import Shape
@@ -21,6 +20,7 @@ from .test_properties import EXAMPLES, PROFILE, settled
 from .world import World
 
 BACK = replace(POOLED, prefer_return=True, surge=True, drain_timeout=20.0)
+QUIET = BACK.return_after
 SOON = int(QUIET) + 30
 
 
