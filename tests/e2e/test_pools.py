@@ -102,7 +102,7 @@ def test_it_goes_back_to_the_better_pool_without_a_failed_request(user: User) ->
 
 def test_a_pool_that_refuses_the_replacement_is_moved_out_of(user: User) -> None:
     script(user, {"node_types": {"gpu-a": {"refuse": {"count": 1000, **REFUSAL}}}})
-    kill(user.raylet_of_a_worker())
+    kill(user.raylet_of_a_worker("gpu-a"))
     user.until("pool a is left", lambda: len(told(user, "pool.left")) == 2, limit=120)
     recovery = user.recovered(0)
     assert "lost" in recovery["cause"]
@@ -113,7 +113,7 @@ def test_a_pool_that_refuses_the_replacement_is_moved_out_of(user: User) -> None
 
 def test_the_words_of_a_wait_name_the_pools(user: User) -> None:
     script(user, {"refuse": {"count": 1000, **REFUSAL}})
-    kill(user.raylet_of_a_worker())
+    kill(user.raylet_of_a_worker("gpu-b"))
     seen: list[dict[str, Any]] = []
 
     def both_rest() -> bool:

@@ -148,11 +148,11 @@ class User:
         assert len(found) == 1, f"{title}: {found}"
         return found[0]
 
-    def raylet_of_a_worker(self) -> psutil.Process:
-        """The raylet of a node that is not the one of the engine's server."""
+    def raylet_of_a_worker(self, node_type: str = "gpu") -> psutil.Process:
+        """The raylet of a node of a type that begins so and is not the one of the engine's server."""
         serving = {p.ppid() for p in self.engine_processes() if "Engine" in " ".join(p.cmdline())}
         for node in live_nodes_of(self):
-            if node.is_head:
+            if node.is_head or not node.type.startswith(node_type):
                 continue
             for process, name in find(node.mark, node.sessions).items():
                 if name == "raylet" and process.pid not in serving:
