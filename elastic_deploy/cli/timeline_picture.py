@@ -36,6 +36,8 @@ STEPS = {
     "resting": ("#9a8f7a", "no pool to ask"),
     "clearing": ("#a78bca", "old engine cleared"),
     "starting": ("#8f7fd0", "engine starts"),
+    "weights": ("#7a6bc4", "weights loaded"),
+    "engine": ("#6657b0", "engine made ready"),
     "ready": ("#3f9c5c", "ready"),
     "adopted": ("#8a9a8e", "found running"),
     "draining": ("#8b98a5", "drained"),

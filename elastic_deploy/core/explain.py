@@ -21,7 +21,7 @@ from elastic_deploy.model.duration import clock, format_duration
 from elastic_deploy.model.memory import DeploymentMemory, FailureKind, ReplicaMemory
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.shape import Shape
-from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, SetupState, SetupTrouble, Snapshot
+from elastic_deploy.model.snapshot import EngineStage, LaunchFailure, LaunchOutcome, SetupState, SetupTrouble, Snapshot
 from elastic_deploy.model.spec import DeploymentSpec, OnFailure
 
 FAILURES_TOLD = 120.0
@@ -287,11 +287,18 @@ def _failures(facts: ReplicaFacts) -> str:
     return f"{_engine(facts)} failed, {times} of at most {facts.spec.max_engine_failures}{words}"
 
 
+_STAGE_WORDS: dict[EngineStage | None, str] = {
+    EngineStage.WEIGHTS: "loads its weights",
+    EngineStage.ENGINE: "has its weights, but has not generated yet",
+}
+
+
 def _coming_up(r: _Replicas, facts: ReplicaFacts) -> str:
     memory, limit = facts.memory, r.spec.engine_start_timeout
     verb = "was found running" if memory.adopted else "was started"
     until = "it has no deadline" if limit is None else f"it has {r.ahead(memory.started_at + limit)} left"
-    return f"{_engine(facts)} {verb} {r.ago(memory.started_at)} ago and has not generated yet; {until}"
+    stage = _STAGE_WORDS.get(facts.engine.stage, "has not generated yet") if facts.engine else "has not generated yet"
+    return f"{_engine(facts)} {verb} {r.ago(memory.started_at)} ago and {stage}; {until}"
 
 
 def _obstacles(r: _Replicas, phase: Phase) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elastic_deploy.core.refusals import mend, other_zones
-from elastic_deploy.core.steps import ON_THE_WAY
+from elastic_deploy.core.steps import ON_THE_WAY, STARTING
 from elastic_deploy.core.tally import counted
 from elastic_deploy.model.duration import clock, format_duration
 
@@ -26,6 +26,8 @@ _DOING = {
     "resting": "no pool is to be asked for its GPUs at the moment",
     "clearing": "what is left of its last engine is ended",
     "starting": "its engine starts",
+    "weights": "its engine loads the weights",
+    "engine": "its engine has the weights, and is made ready",
     "adopted": "its engine was found running, and its first generation is awaited",
     "pausing": "its engine failed, and the next start is put off",
     "draining": "it finishes what it was asked",
@@ -165,7 +167,7 @@ def _next(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], no
     soon = f", at about {clock(at)} if it takes as long as before" if at is not None and at != deadline else ""
     if steps & set(ON_THE_WAY):
         sentences.append(f"Next, the nodes on their way join{soon}; when all of a replica's are there, Ray places it.")
-    elif steps & {"starting", "adopted"}:
+    elif steps & {*STARTING, "adopted"}:
         sentences.append(f"Next, the engine generates, and requests go to it{soon}.")
     elif "pausing" in steps:
         sentences.append("Next, another engine is started when its pause is over.")
@@ -187,8 +189,8 @@ def _next(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], no
 def _next_at(deployment: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]], now: float) -> float | None:
     """When the step that ends last is expected to be over, by its median; else the deadline."""
     deadline: float | None = deployment.get("deadline")
-    under_way = [e for e in ledger if e["step"] in (*ON_THE_WAY, "starting") and e["expected"]]
-    expected = [e["since"] + e["expected"]["median"] for e in under_way]
+    under_way = [e for e in ledger if e["step"] in (*ON_THE_WAY, *STARTING) and e["expected"]]
+    expected = [e["since"] + e["expected"]["median"] + e.get("then", 0.0) for e in under_way]
     coming = [at for at in expected if at > now]
     if deployment["phase"] not in _WAITING:
         return None

@@ -26,6 +26,10 @@ AT_REST = ("placed", "ready")
 ON_THE_WAY = ("asked", "launching", "ssh", "files", "setup")
 """The steps of a node before it has joined, in their order."""
 
+STARTING = ("starting", "weights", "engine")
+"""The steps of a replica from its engine's start until it generates: its processes, its weights, making it ready. An
+engine of which nobody knows how far it is stays in the first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -145,15 +149,18 @@ _REPLICA_STEPS = {
     "gang.broken": "gathering",
     "group.ready": "clearing",
     "engine.starting": "starting",
+    "engine.weights": "weights",
+    "engine.warming": "engine",
     "engine.adopted": "adopted",
     "engine.ready": "ready",
     "engine.draining": "draining",
     "engine.ending": "ending",
     "engine.failed": "pausing",
 }
+_STAGES = ("engine.weights", "engine.warming")
 _ORDERS = (
     (*ON_THE_WAY, "joined", "placed"),
-    ("pausing", "gathering", "clearing", "starting", "ready"),
+    ("pausing", "gathering", "clearing", *STARTING, "ready"),
 )
 """The steps in the order in which all goes well. An engine that was found running is in none of them: when it was
 started is not known."""
@@ -300,6 +307,8 @@ class Fold:
         name = f"{deployment}/{event['replica']}"
         known = self.replicas.get(name)
         step = _REPLICA_STEPS.get(kind)
+        if kind in _STAGES and (known is None or known.step not in STARTING):
+            step = None  # it serves already, or is about to go
         if kind == "engine.ending" and known is not None and known.step == "gathering":
             step = None  # it has lost a node: the engine's end is a part of that wait
         if step and known is None:

@@ -12,7 +12,7 @@ from typing import Any
 from elastic_deploy.core.explain import FAILURES_TOLD
 from elastic_deploy.core.launches import launch_said
 from elastic_deploy.core.ledger import Ledger
-from elastic_deploy.core.steps import Kind, Track
+from elastic_deploy.core.steps import STARTING, Kind, Track
 from elastic_deploy.core.waiting_cost import unserved
 from elastic_deploy.model.memory import Memory
 from elastic_deploy.model.snapshot import LaunchFailure, LaunchOutcome, NodeState, Snapshot
@@ -98,10 +98,19 @@ def _entry(track: Track, past: Mapping[_StepKey, Sequence[float]], replicas: Seq
         "step": now["step"],
         "since": now["since"],
         "expected": now["expected"],
+        "then": _then(past, track, track.steps[-1].name),
         "refused": refused,
         "unserved": None,
         "steps": steps,
     }
+
+
+def _then(past: Mapping[_StepKey, Sequence[float]], track: Track, step: str) -> float:
+    """Seconds that the steps after this one are expected to take until the replica serves, as far as they are known."""
+    if step not in STARTING:
+        return 0.0
+    after = [expected(past, track, each) for each in STARTING[STARTING.index(step) + 1 :]]
+    return round(sum(float(each["median"]) for each in after if each is not None), 3)
 
 
 def _refused(snapshot: Snapshot, asked: set[str]) -> list[dict[str, Any]]:
@@ -126,6 +135,7 @@ def _refused(snapshot: Snapshot, asked: set[str]) -> list[dict[str, Any]]:
                 "step": "refused",
                 "since": failures[0].at,
                 "expected": None,
+                "then": 0.0,
                 "refused": words,
                 "unserved": None,
                 "steps": [step],

@@ -114,6 +114,16 @@ class EngineState(StrEnum):
     ENDED = "ended"
 
 
+class EngineStage(StrEnum):
+    """How far the start of an engine is, after its processes: its weights are being loaded, then it is made ready.
+
+    WEIGHTS lasts until the last of its workers has them; ENGINE is memory for the cache, compiling, warming up.
+    """
+
+    WEIGHTS = "weights"
+    ENGINE = "engine"
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSeen:
     """One engine actor. `address` is the base URL of its server once it has chosen one.
@@ -133,6 +143,8 @@ class EngineSeen:
     """How many of vLLM's own worker processes have died though the engine still runs."""
     version: str = ""
     """The fingerprint of the spec that it was started for, "" where nobody knows."""
+    stage: EngineStage | None = None
+    """How far its start has come; None before its weights, and where vLLM does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

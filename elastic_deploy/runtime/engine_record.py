@@ -1,6 +1,7 @@
 """What an engine publishes about itself in Ray's key-value store, so that any supervisor finds it by name.
 
-Written by the engine (`EngineRecord`) and, after its end, by the sweep (`SweepRecord`); read by the observer.
+Written by the engine (`EngineRecord`), by its processes as its start goes on (its stage) and, after its end, by the
+sweep (`SweepRecord`); read by the observer.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 from ray.experimental import internal_kv
 
 from elastic_deploy.model.names import NAMESPACE, EngineName
+from elastic_deploy.model.snapshot import EngineStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,17 @@ def get_sweep(name: EngineName) -> SweepRecord | None:
     return _SWEEP.validate_json(raw) if raw else None
 
 
+def put_stage(name: EngineName, stage: EngineStage) -> None:
+    """Publish that a stage of an engine's start has begun. Whichever of its processes is first is right."""
+    _put(f"{stage}/{name}", b"1")
+
+
+def get_stage(name: EngineName) -> EngineStage | None:
+    """The last stage of its start that an engine has told of."""
+    return next((stage for stage in reversed(EngineStage) if _get(f"{stage}/{name}")), None)
+
+
 def forget(name: EngineName) -> None:
-    """Drop both records of an engine that nothing asks about any more."""
-    for key in (str(name), f"swept/{name}"):
+    """Drop all records of an engine that nothing asks about any more."""
+    for key in (str(name), f"swept/{name}", *(f"{stage}/{name}" for stage in EngineStage)):
         internal_kv._internal_kv_del(key.encode(), namespace=NAMESPACE.encode())

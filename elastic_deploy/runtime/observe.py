@@ -17,6 +17,7 @@ from elastic_deploy.model.names import NAMESPACE, EngineName, GroupName
 from elastic_deploy.model.snapshot import (
     ActionFailure,
     EngineSeen,
+    EngineStage,
     EngineState,
     GroupSeen,
     GroupState,
@@ -84,6 +85,7 @@ class Observer:
         self._ill: list[SetupTrouble] = []
         self._monitor_alive = monitor_alive
         self._finished: dict[EngineName, EngineSeen] = {}
+        self._loaded: set[EngineName] = set()
         self._raylets: dict[str, tuple[str, int]] = {}
 
     async def look(
@@ -170,7 +172,9 @@ class Observer:
             state = EngineState.RUNNING if record else EngineState.PENDING
             if record and record.ended:
                 state = EngineState.ENDED
-            return EngineSeen(name, state, actor.node, address, lost_workers=lost_workers, version=version)
+            stage = self._stage(name)
+            return EngineSeen(name, state, actor.node, address, lost_workers=lost_workers, version=version, stage=stage)
+        self._loaded.discard(name)
         swept = engine_record.get_sweep(name)
         words = (record.last_words if record else "") or (swept.last_words if swept else "") or actor.death
         seen = EngineSeen(
@@ -186,6 +190,15 @@ class Observer:
         if seen.swept:
             self._finished[name] = seen
         return seen
+
+    def _stage(self, name: EngineName) -> EngineStage | None:
+        """How far an engine's start has come; after its last stage it is not asked again."""
+        if name in self._loaded:
+            return EngineStage.ENGINE
+        stage = engine_record.get_stage(name)
+        if stage is EngineStage.ENGINE:
+            self._loaded.add(name)
+        return stage
 
     async def _knock(self, nodes: tuple[NodeSeen, ...], watched: frozenset[str]) -> tuple[NodeSeen, ...]:
         """Mark as suspect those watched nodes that Ray believes alive and whose raylet does not accept."""

@@ -68,6 +68,12 @@ def test_up_shows_the_clouds_refusal_and_serves_once_it_ends(user: User) -> None
     assert user.deployment()["phase"] == "ready"
 
 
+def test_the_start_is_told_step_by_step_by_the_engine_itself(user: User) -> None:
+    (replica,) = [entry for entry in user.status()["ledger"] if entry["what"] == "replica"]
+    assert [step["step"] for step in replica["steps"]][-4:] == ["starting", "weights", "engine", "ready"]
+    assert all(step["seconds"] > 0 for step in replica["steps"][-4:-1])
+
+
 def test_the_model_answers_in_words(user: User) -> None:
     answer = user.chat("What are you?")
     assert re.search(r"[a-z]{2,} [a-z]{2,}", answer), answer

@@ -39,15 +39,15 @@ def test_a_first_wait_has_every_step_with_its_seconds_and_expects_nothing(play: 
     assert (first["step"], first["expected"]) == ("launching", None), "no history: nothing is expected"
     play.run(13)
     replica = tracks(play, Kind.REPLICA)[0]
-    assert names(replica) == ["gathering", "clearing", "starting", "ready"]
+    assert names(replica) == ["gathering", "clearing", "starting", "weights", "engine", "ready"]
     for node in entries(play, "node"):
         assert [step["step"] for step in node["steps"]] == ["launching", "joined", "placed"]
         assert node["steps"][0]["seconds"] == 3.0
         assert node["replicas"] == ["chat/r0"]
         assert node["step"] in AT_REST
     (entry,) = entries(play, "replica")
-    assert [(s["step"], s["seconds"]) for s in entry["steps"]][2] == ("starting", 6.0)
-    assert entry["steps"][3]["seconds"] is None
+    took = [("starting", 3.0), ("weights", 2.0), ("engine", 1.0), ("ready", None)]
+    assert [(s["step"], s["seconds"]) for s in entry["steps"]][2:] == took
 
 
 def test_what_a_recovery_waits_for_is_compared_with_what_it_took_before(play: Recorded) -> None:
@@ -91,8 +91,18 @@ def test_a_deadline_and_a_failed_start_do_not_count_as_steps_that_were_passed(pl
     play.world.failing_starts = 1
     play.run(30)
     replica = tracks(play, Kind.REPLICA)[0]
-    assert names(replica) == ["gathering", "clearing", "starting", "pausing", "starting", "ready"]
+    again = ["starting", "weights", "engine", "ready"]
+    assert names(replica) == ["gathering", "clearing", "starting", "pausing", *again]
     assert [step.passed for step in replica.steps if step.name == "starting"] == [False, True]
+
+
+def test_the_rest_of_a_start_is_expected_to_take_what_its_steps_took_before(play: Recorded) -> None:
+    play.run(15)
+    play.world.machines.kill(0, play.now, detected_after=3)
+    while not any(entry["step"] == "weights" for entry in entries(play, "replica")):
+        play.run(1)
+    (entry,) = entries(play, "replica")
+    assert (entry["expected"], entry["then"]) == ({"median": 2.0, "worst": 2.0, "times": 1}, 1.0)
 
 
 def test_the_steps_of_any_history_follow_each_other_without_a_gap(play: Recorded) -> None:
@@ -130,7 +140,7 @@ def test_an_entry_has_the_documented_keys_and_no_others(play: Recorded) -> None:
     refused = play.document()["ledger"]
     play.run(15)
     whole = play.document()["ledger"]
-    keys = {"what", "id", "node_type", "replicas", "step", "since", "expected", "refused", "unserved", "steps"}
+    keys = {"what", "id", "node_type", "replicas", "step", "since", "expected", "then", "refused", "unserved", "steps"}
     for entry in (*refused, *whole):
         assert set(entry) == keys
         assert (entry["unserved"] is not None) is (entry["what"] == "node" and entry["step"] != "refused")

@@ -20,6 +20,7 @@ from elastic_deploy.model.names import EngineName
 from elastic_deploy.model.snapshot import (
     BrokenPath,
     EngineSeen,
+    EngineStage,
     EngineState,
     GroupState,
     LoadSeen,
@@ -60,6 +61,13 @@ class Engine:
         if now >= self.ends_at:
             return EngineState.ENDED
         return EngineState.PENDING if now < self.started + 1 else EngineState.RUNNING
+
+    def stage(self, now: float) -> EngineStage | None:
+        """How far its start has come: half of it goes by before its weights, which take half of the rest."""
+        start = self.generates_at - self.started
+        if self.state(now) is not EngineState.RUNNING or now < self.started + start / 2:
+            return None
+        return EngineStage.WEIGHTS if now < self.started + 3 * start / 4 else EngineStage.ENGINE
 
     def generates(self, now: float) -> bool:
         """Whether a request would be answered."""
@@ -151,6 +159,7 @@ class World:
                 last_words=e.words,
                 refused_arguments=e.hopeless,
                 version=e.version,
+                stage=e.stage(self.now),
             )
             for e in table
         )

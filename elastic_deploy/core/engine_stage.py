@@ -1,0 +1,24 @@
+"""How far an engine's start is, read from the lines that vLLM logs on its way.
+
+Pure; asked by `runtime.engine_stages` in each of vLLM's processes. The lines are those of vLLM 0.32 (`v1/worker/
+gpu_model_runner.py`, `cpu_model_runner.py`, `v1/attention/backends/utils.py`, `v1/core/kv_cache_utils.py`,
+`v1/engine/core.py`). Another version may word them otherwise: then nothing is known of the stage, and nothing said.
+"""
+
+import re
+
+from elastic_deploy.model.snapshot import EngineStage
+
+_WEIGHTS = "Starting to load model "
+"""A worker begins with its part of the weights: with the first of them the stage begins."""
+
+_ENGINE = re.compile(r"Using \S+ KV cache layout\.|\S+ KV cache size: |init engine \(")
+"""The engine core says each of these only after all workers have their weights: it has waited for every one of them,
+and goes on to the memory for the cache, to compiling and to warming up."""
+
+
+def stage_told(line: str) -> EngineStage | None:
+    """The stage that begins with a line of vLLM's; None where it tells of none."""
+    if line.startswith(_WEIGHTS):
+        return EngineStage.WEIGHTS
+    return EngineStage.ENGINE if _ENGINE.match(line) else None
