@@ -13,6 +13,7 @@ import click
 
 from elastic_deploy.model.duration import parse_duration
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.rung import ListedRung, parse_rung
 from elastic_deploy.model.scaling import ReplicaRange, parse_replicas
 from elastic_deploy.planning.settings import Settings
 
@@ -68,6 +69,19 @@ class Price(click.ParamType["tuple[str, float]"]):
         if not node_type or not 0 <= price < math.inf:
             self.fail(f"{value!r} is no price: write TYPE=USD, with US dollars an hour, such as gpu=1.5.", param, ctx)
         return node_type, price
+
+
+class RungOption(click.ParamType[ListedRung]):
+    """A rung of the ladder, as GPUS: ARGUMENTS."""
+
+    name = "rung"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ListedRung:
+        """The rung, or click's usage error with the words of `model.rung`."""
+        try:
+            return parse_rung(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 class EngineCommand(click.Command):
@@ -128,6 +142,16 @@ _DEPLOYMENT_OPTIONS = (
         metavar="N",
         help="Serve in a smaller shape, on this many GPUs or more, while all of them cannot be had; the rest is asked"
         " for further.  [default: all]",
+    ),
+    click.option(
+        "--rung",
+        "rungs",
+        type=RungOption(),
+        multiple=True,
+        metavar="'GPUS: ARGUMENTS'",
+        help="Serve on so many GPUs of a replica's with these arguments of vLLM's beside, while all of them cannot be"
+        " had: '2: --max-model-len 8192'. That they hold the model so is your word. May be repeated; without"
+        " --min-gpus, only these are allowed.",
     ),
     click.option(
         "--degrade-after",
@@ -249,6 +273,8 @@ def flags_of(ctx: click.Context) -> Settings:
     pools = ctx.params["pools"]
     if pools is not None:
         said["pools"] = tuple(each.strip() for each in pools.split(","))
+    if ctx.params["rungs"]:
+        said["rungs"] = ctx.params["rungs"]
     if ctx.params["prices"]:
         said["prices"] = tuple(sorted(dict(ctx.params["prices"]).items()))
     hold_timeout = ctx.params["hold_timeout"]

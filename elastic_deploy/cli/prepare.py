@@ -13,7 +13,8 @@ from elastic_deploy.cluster.model_facts import model_facts
 from elastic_deploy.model.certificate import Certificate, read_certificate
 from elastic_deploy.model.errors import InvalidConfigError, UsageError
 from elastic_deploy.model.front_door import CertificatePair, FrontDoorOptions, FrontDoorWish
-from elastic_deploy.model.shape import Bundle, ModelFacts, Plan, Shape
+from elastic_deploy.model.plan import Plan
+from elastic_deploy.model.shape import Bundle, ModelFacts, Shape
 from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.planning.plan import plan
 from elastic_deploy.planning.request import DeploymentRequest, merge, spec_of

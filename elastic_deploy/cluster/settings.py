@@ -14,6 +14,7 @@ from elastic_deploy.cluster.config_schema import kind_error, unknown_key
 from elastic_deploy.cluster.yaml_source import Source
 from elastic_deploy.model.duration import parse_duration
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.rung import ListedRung, parse_rung
 from elastic_deploy.model.scaling import ReplicaRange, parse_replicas
 from elastic_deploy.model.spec import OnFailure
 from elastic_deploy.planning.settings import Settings, problems
@@ -37,6 +38,16 @@ def _replicas(value: object) -> object:
     return parse_replicas(value) if isinstance(value, str) else value
 
 
+def _rung(value: object) -> object:
+    match value:
+        case str():
+            return parse_rung(value)
+        case dict() if len(value) == 1:  # `- "2": --max-model-len 8192`, which reads the same
+            return parse_rung(": ".join(str(part) for pair in value.items() for part in pair))
+        case _:
+            return parse_rung(str(value))
+
+
 def _duration(value: object, *, none_allowed: bool) -> object:
     if value is None:
         return None
@@ -50,6 +61,9 @@ Seconds = Annotated[float | None, BeforeValidator(_seconds)]
 Replicas = Annotated[int | ReplicaRange | None, BeforeValidator(_replicas)]
 SecondsOr0 = Annotated[float | None, BeforeValidator(_seconds_or_0)]
 SecondsOrEndless = Annotated[float | None, BeforeValidator(_seconds_or_endless)]
+
+
+Listed = Annotated[ListedRung, BeforeValidator(_rung)]
 
 
 class WrittenBounds(BaseModel):
@@ -78,6 +92,7 @@ class WrittenSettings(BaseModel):
     pipeline_parallel_size: int | None = None
     replicas: Replicas = None
     min_gpus: int | None = None
+    rungs: list[Listed] | None = None
     degrade_after: SecondsOrEndless = None
     wait_timeout: SecondsOrEndless = None
     port: int | None = None
@@ -134,6 +149,7 @@ def read_settings(source: Source) -> Settings:
     values["replicas"] = written.replicas  # as a value, not as a dictionary
     arguments, on_failure, bounds = (values.pop(name) for name in ("engine_arguments", "on_failure", "gateway"))
     pools, prices = values.pop("pools"), values.pop("prices")
+    values["rungs"] = None if written.rungs is None else tuple(written.rungs)
     for name in ("tls_cert", "tls_key"):
         values[name] = _beside(source.path, values[name])
     settings = Settings(

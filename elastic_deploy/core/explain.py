@@ -4,6 +4,7 @@ Called by `core.status`. It judges replicas by the same facts and rules as the d
 is what is done; it decides nothing.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -182,7 +183,8 @@ def _lowered(r: _Replicas, full: Shape) -> str:
     """What is said of a deployment that serves on a rung of its ladder."""
     low, wanted = r.memory.lowered, counted(full.gpus, "GPU")
     since = f" for {r.ago(low.since)}" if low else ""
-    told = f"Serving in a smaller shape than asked{since}, on {r.spec.shape.gpus} of {wanted}.{r.serving()}"
+    beside = f", with {shlex.join(r.spec.rung_arguments)}" if r.spec.rung_arguments else ""
+    told = f"Serving in a smaller shape than asked{since}, on {r.spec.shape.gpus} of {wanted}{beside}.{r.serving()}"
     if low is not None and low.retry_at > r.now:
         return f"{told} The full shape did not come up and is tried again in {r.ahead(low.retry_at)}."
     if not r.index.snapshot.nodes.known or not r.index.snapshot.groups.known:

@@ -6,6 +6,7 @@ taken only where no replica has all of its own. The request for all GPUs stands 
 shape is rolled out like any change (`core.rollout`), and given up for the rung again where it does not come up. Pure.
 """
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from elastic_deploy.core.tally import counted, tally
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.memory import DeploymentMemory, Lowered
+from elastic_deploy.model.rung import Rung
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.snapshot import GroupState, NodeState, Usual
 from elastic_deploy.model.spec import DeploymentSpec
@@ -52,13 +54,11 @@ def at_rung(spec: DeploymentSpec, memory: DeploymentMemory | None, *, holds_part
     if low is None:
         return spec
     if low.former is None:
-        return _narrowed(spec, low.shape)
-    former = replace(spec, shape=low.former, full=_unless(low.former, spec.shape))
+        return _narrowed(spec, Rung(low.shape, low.arguments))
+    former = _in(spec, low.former, low)
     limit = UP_PATIENCE if spec.wait_timeout is None else min(UP_PATIENCE, spec.wait_timeout)
     return replace(
-        spec,
-        shape=low.shape,
-        full=_unless(low.shape, spec.shape),
+        _in(spec, low.shape, low),
         former=former,
         restoring=low.restoring,
         wait_timeout=spec.wait_timeout if low.restoring else limit,
@@ -66,20 +66,21 @@ def at_rung(spec: DeploymentSpec, memory: DeploymentMemory | None, *, holds_part
     )
 
 
-def _narrowed(spec: DeploymentSpec, rung: Shape) -> DeploymentSpec:
+def _narrowed(spec: DeploymentSpec, rung: Rung) -> DeploymentSpec:
     """The spec on a rung; while the user changes it there, what was before stands on the same."""
     former = None if spec.former is None else _narrowed(spec.former, rung)
-    return replace(spec, shape=rung, full=spec.shape, former=former)
+    return replace(spec.on(rung), former=former)
+
+
+def _in(spec: DeploymentSpec, shape: Shape, low: Lowered) -> DeploymentSpec:
+    """The spec in one of the two shapes of a change between them."""
+    return spec if shape == spec.shape else spec.on(Rung(shape, low.arguments))
 
 
 def widened(spec: DeploymentSpec) -> DeploymentSpec:
     """The spec as the user wants it, with what was before it as well."""
     former = None if spec.former is None else widened(spec.former)
-    return replace(spec, shape=spec.full or spec.shape, full=None, former=former)
-
-
-def _unless(shape: Shape, full: Shape) -> Shape | None:
-    return None if shape == full else full
+    return replace(spec, shape=spec.full or spec.shape, full=None, rung_arguments=(), former=former)
 
 
 def laddered(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index, now: float) -> Footing:
@@ -97,36 +98,43 @@ def laddered(spec: DeploymentSpec, memory: DeploymentMemory | None, index: Index
         return Footing(memory if low is None else replace(memory, lowered=None))
     if spec.former is not None:
         # The user changes it: that is rolled out where it stands, and the ladder is gone on when it is done.
-        stays = low is None or (low.former is None and low.shape in spec.rungs)
+        stays = low is None or (low.former is None and _is_allowed(spec, low))
         return Footing(memory if stays else replace(memory, lowered=None))
+    if low is not None and (spec.degrade_after is None or not _is_allowed(spec, low)):
+        return _without(spec, memory, index, now, low)
     if not spec.rungs or spec.degrade_after is None:
-        return _without(spec, memory, now) if low is not None else Footing(memory)
+        return Footing(memory)
     if low is None:
         return _down(spec, memory, index, now)
     if low.former is not None:
         return Footing(memory)  # a change between two shapes goes on until it is done, or given up
-    if low.shape not in spec.rungs:
-        return _without(spec, memory, now)
     if _have_come(spec, memory, index):
         return _up(spec, memory, low, now)
     return _down(spec, memory, index, now, low)
 
 
-def _without(spec: DeploymentSpec, memory: DeploymentMemory, now: float) -> Footing:
-    """The user allows its rung no more: the full shape, or nothing."""
-    low = memory.lowered
-    if low is None or not any(replica.serves for replica in memory.replicas):
+def _is_allowed(spec: DeploymentSpec, low: Lowered) -> bool:
+    """Whether the rung that it stands on is still one that the user allows, with the arguments that it has there."""
+    rung = low.shape if low.former is None or low.restoring else low.former
+    return Rung(rung, low.arguments) in spec.rungs
+
+
+def _without(spec: DeploymentSpec, memory: DeploymentMemory, index: Index, now: float, low: Lowered) -> Footing:
+    """The user allows its rung no more: what serves does so until all GPUs have come, and is not started again."""
+    if not any(replica.serves for replica in memory.replicas):
         return Footing(replace(memory, lowered=None))
-    return Footing(replace(memory, lowered=Lowered(spec.shape, now, former=low.shape)))
+    if low.former is None and _have_come(spec, memory, index):
+        return _up(spec, memory, low, now)
+    return Footing(memory)
 
 
 def _found(spec: DeploymentSpec, index: Index, now: float) -> Lowered | None:
     """The rung of an engine that nobody remembers: a supervisor that lost its memory goes on where it was."""
-    versions = {replace(spec, shape=shape).fingerprint: shape for shape in spec.rungs}
+    versions = {spec.on(rung).fingerprint: rung for rung in spec.rungs}
     versions.pop(spec.fingerprint, None)
     engines = (engine for each in index.of_deployment(spec.name).engines.values() for engine in each)
-    shape = next((versions[engine.version] for engine in engines if engine.version in versions), None)
-    return None if shape is None else Lowered(shape, now)
+    rung = next((versions[engine.version] for engine in engines if engine.version in versions), None)
+    return None if rung is None else Lowered(rung.shape, now, arguments=rung.arguments)
 
 
 def _down(
@@ -140,8 +148,8 @@ def _down(
     there = _there(spec, memory, index)
     if there >= (low.shape.gpus if low else spec.shape.gpus_per_replica):
         return Footing(memory)  # they are about to be placed
-    below = [shape for shape in spec.rungs if low is None or shape.gpus < low.shape.gpus]
-    rung = next((shape for shape in below if shape.gpus <= there), None)
+    below = [each for each in spec.rungs if low is None or each.gpus < low.shape.gpus]
+    rung = next((each for each in below if each.gpus <= there), None)
     if rung is None:
         return Footing(memory)
     lost_at = min((replica.outage.since for replica in waiting if replica.outage), default=None)
@@ -152,11 +160,12 @@ def _down(
         return Footing(memory, wake_at=end, holds_partial=True)
     why = sooner or f"the others did not come within {format_duration(now - since)}"
     wanted = counted(spec.shape.gpus, "GPU")
-    message = f"{spec.name} is to serve on {rung.gpus} of its {wanted}: {why}. They are asked for further."
-    data = {"gpus": rung.gpus, "wanted": spec.shape.gpus, "shape": _named(rung)}
+    beside = f" with {shlex.join(rung.arguments)}" if rung.arguments else ""
+    message = f"{spec.name} is to serve on {rung.gpus} of its {wanted}{beside}: {why}. They are asked for further."
+    data = {"gpus": rung.gpus, "wanted": spec.shape.gpus, "shape": _named(rung.shape), "arguments": [*rung.arguments]}
     event = EventDraft("deployment.lowered", message, spec.name, subject=f"ladder:{spec.name}", data=data)
     failures, retry_at = (low.failures, low.retry_at) if low else (0, 0.0)
-    lowered = Lowered(rung, now, failures=failures, retry_at=retry_at)
+    lowered = Lowered(rung.shape, now, failures=failures, retry_at=retry_at, arguments=rung.arguments)
     return Footing(replace(memory, lowered=lowered), (event,))
 
 
@@ -234,7 +243,9 @@ def stepped(
         return spec, replace(memory, lowered=None, refused=None), (event,)
     failures = low.failures + (after.restoring and not low.restoring)
     retry = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures - 1, 10)) if failures else 0.0
-    turned = Lowered(after.shape, now, after.former.shape, after.restoring, failures, now + retry)
+    turned = Lowered(
+        after.shape, now, after.former.shape, after.restoring, failures, now + retry, arguments=low.arguments
+    )
     return spec, replace(memory, lowered=turned), ()
 
 

@@ -10,6 +10,7 @@ from elastic_deploy.core.ladder import at_rung, widened
 from elastic_deploy.core.roster import versions_of
 from elastic_deploy.model.duration import format_duration
 from elastic_deploy.model.memory import DeploymentMemory, Memory
+from elastic_deploy.model.rung import ListedRung
 from elastic_deploy.model.spec import DeploymentSpec
 
 
@@ -36,7 +37,7 @@ def _described(spec: DeploymentSpec) -> dict[str, str]:
         "partial_timeout": format_duration(spec.partial_timeout),
         "partial_budget": "none" if spec.partial_budget is None else f"{spec.partial_budget:g} USD",
         "prices": ", ".join(f"{name} {price:g}" for name, price in spec.prices) or "none named",
-        "rungs": ", ".join(str(shape.gpus) for shape in spec.rungs) or "(none)",
+        "rungs": ", ".join(str(ListedRung(r.gpus, r.arguments)).rstrip(": ") for r in spec.rungs) or "(none)",
         "degrade_after": format_duration(spec.degrade_after),
         "prefer_return": "yes" if spec.prefer_return else "no",
         "return_after": format_duration(spec.return_after),

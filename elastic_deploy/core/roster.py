@@ -32,8 +32,8 @@ def spec_for(spec: DeploymentSpec, version: str) -> DeploymentSpec:
     if (spec.former is None and not spec.rungs) or version == spec.fingerprint:
         return spec
     versions = versions_of(spec)
-    for shape in spec.rungs:
-        lowered = replace(spec, shape=shape, full=spec.shape, former=None)
+    for rung in spec.rungs:
+        lowered = replace(spec.on(rung), former=None)
         versions.setdefault(lowered.fingerprint, lowered)
     return versions.get(version, spec)
 

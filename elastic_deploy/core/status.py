@@ -149,6 +149,7 @@ def _deployment(spec: DeploymentSpec, memory: DeploymentMemory | None, world: _W
         },
         "shape": _shape(spec.shape),
         "full_shape": _shape(spec.full or spec.shape),
+        "rung_arguments": list(spec.rung_arguments),
         "replicas": [
             _replica(spec.name, replica, ended or replica_phase(replica), world)
             for replica in (memory.replicas if memory else ())

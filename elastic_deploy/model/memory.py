@@ -218,6 +218,8 @@ class Lowered:
     restoring: bool = False
     failures: int = 0
     retry_at: float = 0.0
+    arguments: tuple[str, ...] = ()
+    """What vLLM is given beside in the smaller of the shapes."""
 
 
 @dataclass(frozen=True, slots=True)

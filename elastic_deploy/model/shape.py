@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from elastic_deploy.model.pool import Pool
-
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
@@ -103,28 +101,3 @@ def bundle_document(bundle: Bundle) -> dict[str, Any]:
     """A bundle as it stands in documents and events; labels only where there are any."""
     labels = {"labels": dict(bundle.labels)} if bundle.labels else {}
     return {"resources": dict(bundle.resources), "count": bundle.count, **labels}
-
-
-@dataclass(frozen=True, slots=True)
-class NodeCount:
-    """So many nodes of one type, and the reason why these."""
-
-    node_type: str
-    count: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What `up` would do: the shape, the bundles it asks for, the nodes that means, and why, a sentence each.
-
-    `pools` are those in which replicas may live, the best first; the nodes are what is asked for while they all do.
-    `rungs` are the smaller shapes in which it may serve while all of its GPUs cannot be had.
-    """
-
-    shape: Shape
-    bundles: tuple[Bundle, ...]
-    nodes: tuple[NodeCount, ...]
-    why: tuple[str, ...] = field(default=())
-    pools: tuple[Pool, ...] = ()
-    rungs: tuple[Shape, ...] = ()

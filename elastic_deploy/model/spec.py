@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from elastic_deploy.model.pool import ANYWHERE, Pool
+from elastic_deploy.model.rung import Rung
 from elastic_deploy.model.scaling import Scaling
 from elastic_deploy.model.shape import Bundle, Shape
 
@@ -88,12 +89,14 @@ class DeploymentSpec:
     """How long GPUs are asked for and kept when nobody supervises the cluster any more; None keeps them for ever."""
     idle_timeout: float | None = None
     """After so long without a request its GPUs are released, until the next one comes; None keeps them."""
-    rungs: tuple[Shape, ...] = ()
+    rungs: tuple[Rung, ...] = ()
     """The smaller shapes in which it may serve while all of its GPUs cannot be had, the best first."""
     degrade_after: float | None = 600.0
     """How long all of them are waited for before that; None: it never serves smaller."""
     full: Shape | None = None
     """What is wanted, where `shape` is a smaller one in which it serves meanwhile."""
+    rung_arguments: tuple[str, ...] = ()
+    """What vLLM is given beside, where `shape` is such a one."""
     scaling: Scaling | None = None
     """How the load decides how many replicas there are, up to the shape's; None: always the shape's."""
 
@@ -104,8 +107,17 @@ class DeploymentSpec:
         Replicas, deadlines and canaries are not in it: changing them must not end an engine that serves.
         """
         shape = (self.shape.tensor_parallel, self.shape.pipeline_parallel)
-        engine = (self.model, self.served_model_name, shape, self.engine_arguments)
+        engine = (self.model, self.served_model_name, shape, self.arguments)
         return hashlib.sha256(json.dumps(engine).encode()).hexdigest()[:16]
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """All that vLLM is given of the user's arguments."""
+        return (*self.engine_arguments, *self.rung_arguments)
+
+    def on(self, rung: Rung) -> "DeploymentSpec":
+        """This spec on a rung of its ladder."""
+        return replace(self, shape=rung.shape, full=self.shape, rung_arguments=rung.arguments)
 
     @property
     def bundles_per_replica(self) -> tuple[dict[str, float], ...]:

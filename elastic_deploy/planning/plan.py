@@ -4,11 +4,14 @@ Pure. `elastic-deploy plan` prints it, `up` carries it out; both learn from here
 never be had. What the nodes cost, and whether the cloud has them today, is not known here.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from elastic_deploy.model.errors import NeverFitsError
+from elastic_deploy.model.plan import NodeCount, Plan
 from elastic_deploy.model.pool import Pool
-from elastic_deploy.model.shape import Bundle, Capacity, ModelFacts, NodeCount, NodeType, Plan, Shape
+from elastic_deploy.model.rung import Rung
+from elastic_deploy.model.shape import Bundle, Capacity, ModelFacts, NodeType, Shape
 from elastic_deploy.model.spec import GPU_BUNDLE
 from elastic_deploy.planning.autoscaler import Foreseen, foresee
 from elastic_deploy.planning.fit import gpus_in, require_fit
@@ -43,7 +46,7 @@ def plan(
     ground = Ground(in_use, sum(after.used.values()))
     given = Sizes(request.tensor_parallel_size, request.pipeline_parallel_size, request.replicas)
     shape, why_shape = divide(request.gpus, given, ground, facts or ModelFacts())
-    smaller = rungs(shape, request.min_gpus, ground, facts or ModelFacts())
+    smaller = rungs(shape, request.min_gpus, ground, facts or ModelFacts(), request.rungs)
     return Plan(
         shape=shape,
         rungs=smaller,
@@ -60,7 +63,7 @@ def _in_pools(capacity: Capacity, request: DeploymentRequest, facts: ModelFacts,
     given = Sizes(request.tensor_parallel_size, request.pipeline_parallel_size, request.replicas)
     ground = Ground(types, max(2, len(types)))
     shape, why_shape = divide(request.gpus, given, ground, facts)
-    smaller = rungs(shape, request.min_gpus, ground, facts)
+    smaller = rungs(shape, request.min_gpus, ground, facts, request.rungs)
     require_room(capacity, pools, shape)
     counts = spread(pools, shape)
     nodes: list[NodeCount] = []
@@ -74,10 +77,15 @@ def _in_pools(capacity: Capacity, request: DeploymentRequest, facts: ModelFacts,
     return Plan(shape=shape, bundles=tuple(bundles), nodes=tuple(nodes), why=why, pools=pools, rungs=smaller)
 
 
-def _why_rungs(shape: Shape, smaller: tuple[Shape, ...]) -> Iterator[str]:
+def _why_rungs(shape: Shape, smaller: tuple[Rung, ...]) -> Iterator[str]:
     if smaller:
-        told = ", then ".join(f"{each.gpus} ({each.tensor_parallel} x {each.pipeline_parallel})" for each in smaller)
+        told = ", then ".join(_rung(each) for each in smaller)
         yield f"While fewer than {shape.gpus_per_replica} GPUs can be had, it serves on {told}."
+
+
+def _rung(rung: Rung) -> str:
+    beside = f", with {shlex.join(rung.arguments)}" if rung.arguments else ""
+    return f"{rung.gpus} ({rung.shape.tensor_parallel} x {rung.shape.pipeline_parallel}{beside})"
 
 
 def _why_pools(pools: tuple[Pool, ...]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from elastic_deploy.model.errors import InvalidConfigError, UsageError
 from elastic_deploy.model.front_door import FrontDoorBounds
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.rung import ListedRung, Rung
 from elastic_deploy.model.scaling import ReplicaRange, Scaling
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
@@ -29,6 +30,7 @@ _TAKEN_OVER = (
     "drain_timeout",
     "return_after",
     "pools",
+    "rungs",
     "partial_budget",
     "prefer_return",
     "prices",
@@ -61,6 +63,7 @@ class DeploymentRequest:
     pipeline_parallel_size: int | None = None
     replicas: int | None = None
     min_gpus: int
+    rungs: tuple[ListedRung, ...] = ()
     degrade_after: float | None = 600.0
     wait_timeout: float | None = 1800.0
     port: int = 8000
@@ -148,7 +151,7 @@ def spec_of(
     *,
     surge: bool = False,
     pools: tuple[Pool, ...] = (),
-    rungs: tuple[Shape, ...] = (),
+    rungs: tuple[Rung, ...] = (),
     prices: Iterable[tuple[str, float]] = (),
 ) -> DeploymentSpec:
     """What the supervisor is handed: the request in the shape and the pools that `plan` gave it, and how a change may

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 from elastic_deploy.model.front_door import FrontDoorBounds, overlaid
+from elastic_deploy.model.rung import ListedRung
 from elastic_deploy.model.scaling import ReplicaRange
 from elastic_deploy.model.spec import OnFailure
 
@@ -40,6 +41,8 @@ class Settings:
     """Engines side by side; a range lets the load decide, and `gpus` are those of the most."""
     min_gpus: int | None = None
     """Serve in a smaller shape with this many GPUs rather than not at all; default: all that is asked."""
+    rungs: tuple[ListedRung, ...] | None = None
+    """Smaller shapes in which it may serve, with arguments of vLLM's for each, such as a shorter context."""
     degrade_after: float | None = None
     """How long all GPUs are waited for before it serves on fewer, where `min_gpus` allows it; default 10 minutes."""
     wait_timeout: float | None = None
@@ -182,6 +185,10 @@ def _are_pools(value: object) -> bool:
     )
 
 
+def _are_rungs(value: object) -> bool:
+    return isinstance(value, tuple) and len({each.gpus for each in value}) == len(value)
+
+
 def _is_money(value: object) -> bool:
     return isinstance(value, (int, float)) and 0 < value < math.inf
 
@@ -209,6 +216,7 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("pools", _are_pools, "must be names of pools, each once, of letters, digits, '.', '_' and '-'"),
     ("partial_budget", _is_money, "must be US dollars, more than 0"),
     ("prices", _are_prices, "must be US dollars an hour, 0 or more, by node type"),
+    ("rungs", _are_rungs, "must name each number of GPUs once"),
     ("requests_per_replica", _at_least_one, _COUNT),
 )
 _BOUND_RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (

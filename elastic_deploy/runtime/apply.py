@@ -154,7 +154,7 @@ class Applier:
                 served_model_name=wanted.served_model_name,
                 tensor_parallel=wanted.shape.tensor_parallel,
                 pipeline_parallel=wanted.shape.pipeline_parallel,
-                arguments=wanted.engine_arguments,
+                arguments=wanted.arguments,
                 api_key=self._key_of(wanted.name),
                 version=version,
             )

@@ -66,6 +66,8 @@ USAGE = [
     ("a wait of nothing", ["up", "CLUSTER", *UP, "--wait-timeout", "0"]),
     ("a port beyond all ports", ["up", "CLUSTER", *UP, "--port", "70000"]),
     ("an engine argument without --", ["up", "CLUSTER", *UP, "--max-model-len", "512"]),
+    ("a rung without arguments", ["up", "CLUSTER", *UP, "--rung", "1"]),
+    ("two rungs of one size", ["up", "CLUSTER", *UP, "--rung", "1: --seed 1", "--rung", "1: --seed 2"]),
     ("a word too many", ["up", "CLUSTER", "more", *UP]),
     ("an unknown output", ["status", "CLUSTER", "-o", "xml"]),
 ]

@@ -12,6 +12,7 @@ from elastic_deploy.cluster.settings import WrittenBounds, WrittenSettings, read
 from elastic_deploy.cluster.yaml_source import read
 from elastic_deploy.model.errors import InvalidConfigError
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.rung import ListedRung
 from elastic_deploy.model.scaling import ReplicaRange
 from elastic_deploy.model.spec import OnFailure
 from elastic_deploy.planning.settings import DURATIONS, ENDLESS, Settings
@@ -27,6 +28,7 @@ metadata:
     pipeline_parallel_size: 2
     replicas: "1:2"
     min_gpus: 4
+    rungs: ["2: --max-model-len 8192", "1": --quantization fp8]
     degrade_after: 5m
     wait_timeout: none
     port: 9000
@@ -79,6 +81,7 @@ def test_every_setting_can_be_written(tmp_path: Path) -> None:
         pipeline_parallel_size=2,
         replicas=ReplicaRange(1, 2),
         min_gpus=4,
+        rungs=(ListedRung(2, ("--max-model-len", "8192")), ListedRung(1, ("--quantization", "fp8"))),
         degrade_after=300.0,
         wait_timeout=math.inf,
         port=9000,
@@ -169,6 +172,10 @@ def test_a_file_without_settings_says_nothing(tmp_path: Path, text: str) -> None
         ({"gateway": {"max_connections": 0}}, "gateway.max_connections: must be a whole number, 1 or more, not 0."),
         ({"gateway": {"max_body_bytes": "1M"}}, "gateway.max_body_bytes: must be a whole number, not '1M'."),
         ({"gateway": {"engine_silence_timeout": "0.5s"}}, "gateway.engine_silence_timeout: must be a duration of a"),
+        ({"rungs": ["two"]}, "rungs[0]: 'two' is no rung: write GPUS: ARGUMENTS, such as '2: --max-model-len 8192'"),
+        ({"rungs": ["2: -a 1", "2: -b 1"]}, "rungs: must name each number of GPUs once"),
+        ({"rungs": [5]}, "rungs[0]: '5' is no rung: write GPUS: ARGUMENTS"),
+        ({"rungs": 2}, "rungs: must be a list, not 2."),
         ({"on_failure": "hold"}, "on_failure: must be 'release' or 'keep', not 'hold'."),
     ],
 )
@@ -176,7 +183,7 @@ def test_a_wrong_setting_is_told_with_its_place(tmp_path: Path, written: dict[st
     text = yaml.safe_dump({"metadata": {"elastic_deploy": written}})
     with pytest.raises(InvalidConfigError) as wrong:
         settings_in(tmp_path, text)
-    line = 5 if "engine_arguments[1]" in sentence else 4 if sentence.startswith("gateway.") else 3
+    line = 5 if "engine_arguments[1]" in sentence else 4 if sentence.startswith(("gateway.", "rungs[0]")) else 3
     assert f"line {line}, metadata.elastic_deploy.{sentence}" in str(wrong.value)
 
 

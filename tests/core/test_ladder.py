@@ -9,6 +9,7 @@ from elastic_deploy.core.facts import Index
 from elastic_deploy.core.ladder import laddered
 from elastic_deploy.model.memory import Lowered, Outage
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.rung import Rung
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.snapshot import NodeSeen, NodeState, Usual
 from elastic_deploy.model.spec import DeploymentSpec
@@ -16,7 +17,7 @@ from elastic_deploy.model.spec import DeploymentSpec
 from .scenes import NOW, SPEC, deployment, fresh, snapshot
 
 RUNG = Shape(2, 1, 1)
-ONE = replace(SPEC, shape=Shape(4, 1, 1), rungs=(RUNG,), degrade_after=20.0)
+ONE = replace(SPEC, shape=Shape(4, 1, 1), rungs=(Rung(RUNG),), degrade_after=20.0)
 POOLED = replace(ONE, pools=(Pool("a", ("gpu-a",)), Pool("b", ("gpu-b",))))
 HERE = fresh(pool="a")
 LOW = Lowered(RUNG, NOW - 60)

@@ -23,6 +23,7 @@ from elastic_deploy.model.memory import (
 from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.rung import Rung
 from elastic_deploy.model.shape import Bundle, Shape
 from elastic_deploy.model.snapshot import (
     EngineSeen,
@@ -122,6 +123,7 @@ def test_the_document_has_the_contracts_keys_and_no_others_at_every_level() -> N
                 "gpus": {"requested": 2, "placed": 2},
                 "shape": {"tensor_parallel": 2, "pipeline_parallel": 1, "replicas": 1},
                 "full_shape": {"tensor_parallel": 2, "pipeline_parallel": 1, "replicas": 1},
+                "rung_arguments": [],
                 "replicas": [
                     {
                         "id": "r0",
@@ -168,13 +170,16 @@ def test_the_document_tells_of_the_pools() -> None:
 
 
 def test_the_document_tells_of_a_rung() -> None:
-    spec = replace(SPEC, shape=Shape(4, 1, 1), rungs=(SPEC.shape,))
-    (found,) = document(remember(SERVING, lowered=Lowered(SPEC.shape, 900.0)), spec)["deployments"]
+    short = ("--max-model-len", "512")
+    spec = replace(SPEC, shape=Shape(4, 1, 1), rungs=(Rung(SPEC.shape, short),))
+    (found,) = document(remember(SERVING, lowered=Lowered(SPEC.shape, 900.0, arguments=short)), spec)["deployments"]
+    assert found["rung_arguments"] == [*short]
+    assert "on 2 of 4 GPUs, with --max-model-len 512." in found["reason"]
     assert found["phase"] == "degraded"
     assert found["shape"] == {"tensor_parallel": 2, "pipeline_parallel": 1, "replicas": 1}
     assert found["full_shape"] == {"tensor_parallel": 4, "pipeline_parallel": 1, "replicas": 1}
     assert found["gpus"] == {"requested": 4, "placed": 2}
-    assert "Serving in a smaller shape than asked for 1m 40s, on 2 of 4 GPUs." in found["reason"]
+    assert "Serving in a smaller shape than asked for 1m 40s, on 2 of 4 GPUs, with" in found["reason"]
     assert "the full shape takes over when it has come: 2 of 4 GPUs have come, 2 are missing" in found["reason"]
 
 

@@ -1,12 +1,14 @@
-"""Half of the GPUs can be had: served on, and grown back without a failed request. Real nodes and real vLLM.
+"""Two of four GPUs can be had: served on, and grown back without a failed request. Real nodes and real vLLM.
 
 The tests follow one deployment, each going on from where the one before it left off.
 """
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from urllib.request import urlopen
 
 import pytest
 
@@ -16,14 +18,15 @@ from tests.e2e.user import User
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-LADDER = ("--min-gpus", "1", "--degrade-after", "5s")
+SIZES = ("--gpus", "4", "--tensor-parallel-size", "4")
+LADDER = (*SIZES, "--rung", "2: --max-model-len 512", "--degrade-after", "5s")
 
 
 @pytest.fixture(scope="module")
 def user(directory: Path) -> Iterator[User]:
-    """The user of a cluster that can have one node."""
+    """The user of a cluster that can have two nodes."""
     with user_of(directory, "rungs") as one:
-        script(one, {"max_nodes": 1})
+        script(one, {"max_nodes": 2})
         yield one
         script(one, None)
 
@@ -33,16 +36,23 @@ def kinds(user: User) -> list[str]:
     return [event["kind"] for event in user.events() if event["kind"].startswith("deployment.")]
 
 
-def test_it_serves_on_one_of_two_gpus(user: User) -> None:
+def context(user: User) -> int:
+    """The longest context that the engine takes, in tokens."""
+    with urlopen(user.request("/tokenize", {"model": "tiny", "prompt": "A node"}, user.key), timeout=60) as answer:
+        return int(json.load(answer)["max_model_len"])
+
+
+def test_it_serves_on_two_of_four_gpus(user: User) -> None:
     result = user.up(*LADDER)
     assert result.returncode == 0, result.stderr
     deployment = user.deployment()
     assert deployment["phase"] == "degraded"
-    assert deployment["gpus"] == {"requested": 2, "placed": 1}
-    assert (deployment["shape"]["tensor_parallel"], deployment["full_shape"]["tensor_parallel"]) == (1, 2)
-    assert "on 1 of 2 GPUs" in deployment["reason"]
-    assert user.status()["request"]["bundles"] == [{"resources": {"GPU": 1.0}, "count": 2}]
+    assert deployment["gpus"] == {"requested": 4, "placed": 2}
+    assert (deployment["shape"]["tensor_parallel"], deployment["full_shape"]["tensor_parallel"]) == (2, 4)
+    assert "on 2 of 4 GPUs, with --max-model-len 512." in deployment["reason"]
+    assert user.status()["request"]["bundles"] == [{"resources": {"GPU": 1.0}, "count": 4}]
     assert kinds(user) == ["deployment.lowered"]
+    assert context(user) == 512
 
 
 def test_up_again_changes_nothing(user: User) -> None:
@@ -73,5 +83,6 @@ def test_the_full_shape_takes_over_without_a_failed_request(user: User) -> None:
     assert all(answers), "an answer is the text of a stream that ended well"
     assert kinds(user) == ["deployment.lowered", "deployment.raising", "deployment.raised"]
     deployment = user.deployment()
-    assert deployment["gpus"] == {"requested": 2, "placed": 2}
-    assert deployment["shape"]["tensor_parallel"] == 2
+    assert deployment["gpus"] == {"requested": 4, "placed": 4}
+    assert deployment["shape"]["tensor_parallel"] == 4
+    assert context(user) == 2048

@@ -7,7 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from elastic_deploy.model.errors import ExitCode, InvalidConfigError, NeverFitsError, UserError
-from elastic_deploy.model.shape import Bundle, Capacity, ModelFacts, NodeCount, NodeType, Plan, Shape
+from elastic_deploy.model.plan import NodeCount, Plan
+from elastic_deploy.model.shape import Bundle, Capacity, ModelFacts, NodeType, Shape
 from elastic_deploy.planning.fit import fits, gpus_in, most_gpus
 from elastic_deploy.planning.plan import plan
 from elastic_deploy.planning.request import DeploymentRequest

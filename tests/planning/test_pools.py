@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from elastic_deploy.model.errors import InvalidConfigError, NeverFitsError
+from elastic_deploy.model.plan import NodeCount
 from elastic_deploy.model.pool import Pool
-from elastic_deploy.model.shape import Bundle, Capacity, NodeCount, NodeType, Shape
+from elastic_deploy.model.shape import Bundle, Capacity, NodeType, Shape
 from elastic_deploy.planning.plan import plan
 from elastic_deploy.planning.pools import pools_of, spread
 from elastic_deploy.planning.request import DeploymentRequest

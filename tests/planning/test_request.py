@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from elastic_deploy.model.errors import ExitCode, InvalidConfigError, UsageError, UserError
 from elastic_deploy.model.front_door import FrontDoorBounds
+from elastic_deploy.model.rung import ListedRung
 from elastic_deploy.model.scaling import ReplicaRange
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, OnFailure
@@ -43,6 +44,7 @@ SAID: dict[str, Any] = {
     "pipeline_parallel_size": 2,
     "replicas": 2,
     "min_gpus": 2,
+    "rungs": (ListedRung(2, ("--max-model-len", "512")),),
     "degrade_after": 5.0,
     "wait_timeout": 5.0,
     "port": 9000,
@@ -81,7 +83,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
 """What a setting goes with."""
 
 OF_THE_CLUSTER = {"port", "tls_cert", "tls_key", "gateway"}
-OF_THE_PLAN = {"gpus", "tensor_parallel_size", "pipeline_parallel_size", "replicas", "min_gpus", "pools"}
+OF_THE_PLAN = {"gpus", "tensor_parallel_size", "pipeline_parallel_size", "replicas", "min_gpus", "rungs", "pools"}
 
 
 def test_every_setting_is_in_the_table() -> None:

@@ -17,7 +17,8 @@ from elastic_deploy.cluster.aws.preflight.weights import fits, weights
 from elastic_deploy.cluster.config import ClusterConfig, load_cluster
 from elastic_deploy.cluster.model_hub import HubAnswer, ask_hub
 from elastic_deploy.model.check import Verdict
-from elastic_deploy.model.shape import NodeCount, Plan, Shape
+from elastic_deploy.model.plan import NodeCount, Plan
+from elastic_deploy.model.shape import Shape
 
 TEMPLATES = Path(__file__).parents[2] / "cluster-templates"
 GIB = 2**30

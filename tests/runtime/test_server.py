@@ -14,6 +14,7 @@ from elastic_deploy.cluster.wish import wish
 from elastic_deploy.model.errors import ExitCode, UsageError
 from elastic_deploy.model.front_door import CertificatePair, FrontDoorBounds, FrontDoorOptions, FrontDoorWish
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.rung import Rung
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import Canary, DeploymentSpec, OnFailure
 from elastic_deploy.runtime.payload import wish_of
@@ -40,7 +41,7 @@ SPEC = DeploymentSpec(
     partial_timeout=5.0,
     partial_budget=2.5,
     prices=(("gpu-a", 1.5),),
-    rungs=(Shape(1, 1, 1),),
+    rungs=(Rung(Shape(1, 1, 1), ("--max-model-len", "512")),),
     degrade_after=5.0,
 )
 PAIR = CertificatePair("-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----")

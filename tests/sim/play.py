@@ -78,7 +78,7 @@ class Play:
                 wanted = self.wanted(action.name.deployment)
                 assert wanted is not None, self.story([f"{action.name} is started though nobody wants it"])
                 known = {wanted.fingerprint, wanted.former.fingerprint if wanted.former else ""}
-                known |= {replace(wanted, shape=rung).fingerprint for rung in wanted.rungs}
+                known |= {wanted.on(rung).fingerprint for rung in wanted.rungs}
                 assert action.version in known, self.story([f"{action.name} is started for a version nobody wants"])
                 self.started_for[action.name] = action.version
                 self.given_up.discard(action.name)

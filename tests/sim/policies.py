@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.rung import Rung
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
 from elastic_deploy.planning.request import PARTIAL_TIMEOUT
@@ -17,6 +18,9 @@ GANGS = {"huge": Shape(1, 16, 1), "large": Shape(1, 12, 2), "medium": Shape(1, 8
 PLAIN, REFUSALS, POOLED, LADDER = "first pool only", "pools, by refusals", "ours", "ours, --min-gpus"
 """The plain policy waits in the first pool for as long as it takes. The next leaves a pool for the next only when the
 cloud refuses all of a gang there. Ours are the defaults of `up` with several pools; the last also serves on half."""
+
+STEP_TIMEOUT = 900.0
+"""Seconds: the default of `--step-timeout`."""
 
 POOL_TIMEOUT = 600.0
 """Seconds: the default of `--pool-timeout`."""
@@ -39,12 +43,13 @@ def _deployments(policy: str) -> Iterable[DeploymentSpec]:
             yield replace(plain, pools=POOLS)
         else:
             rungs = tuple(
-                Shape(1, n, 1) for n in range(shape.gpus_per_replica - 1, shape.gpus_per_replica // 2 - 1, -1)
+                Rung(Shape(1, n, 1)) for n in range(shape.gpus_per_replica - 1, shape.gpus_per_replica // 2 - 1, -1)
             )
             yield replace(
                 plain,
                 pools=POOLS,
                 pool_timeout=POOL_TIMEOUT,
                 partial_timeout=PARTIAL_TIMEOUT,
+                step_timeout=STEP_TIMEOUT,
                 rungs=rungs if policy == LADDER else (),
             )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from elastic_deploy.core.ladder import FIRST_RETRY
 from elastic_deploy.model.phase import Phase
 from elastic_deploy.model.pool import Pool
+from elastic_deploy.model.rung import Rung
 from elastic_deploy.model.shape import Shape
 from elastic_deploy.model.snapshot import Usual
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec
@@ -20,9 +21,8 @@ from .test_properties import PROFILE, settle
 from .test_stories import CHAT, phases, played, ready
 from .world import World
 
-LADDER = replace(
-    CHAT, shape=Shape(4, 1, 1), rungs=(Shape(2, 1, 1), Shape(1, 1, 1)), degrade_after=20.0, wait_timeout=600.0
-)
+TWO, ONE = Rung(Shape(2, 1, 1), ("--max-model-len", "512")), Rung(Shape(1, 1, 1))
+LADDER = replace(CHAT, shape=Shape(4, 1, 1), rungs=(TWO, ONE), degrade_after=20.0, wait_timeout=600.0)
 
 
 def kinds(play: Play) -> list[str]:
@@ -84,7 +84,7 @@ def test_all_that_come_in_time_are_waited_for() -> None:
 
 
 def test_without_enough_for_the_lowest_rung_it_waits_on() -> None:
-    play = played(replace(LADDER, rungs=(Shape(2, 1, 1),)), stock={"": 1})
+    play = played(replace(LADDER, rungs=(TWO,)), stock={"": 1})
     play.run(60)
     assert (play.phase("chat"), kinds(play)) == (Phase.WAITING, [])
     play.world.machines.stock = {"": 2}
@@ -192,7 +192,7 @@ def test_a_change_on_a_rung_is_rolled_out_there() -> None:
     play.run(40)
     assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not changed"])
     (engine,) = play.serving()
-    assert engine.version == replace(LADDER, engine_arguments=("--seed", "1"), shape=Shape(2, 1, 1)).fingerprint
+    assert engine.version == replace(LADDER, engine_arguments=("--seed", "1")).on(TWO).fingerprint
     play.world.machines.stock = {}
     play.run(30)
     assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
@@ -201,13 +201,34 @@ def test_a_change_on_a_rung_is_rolled_out_there() -> None:
 def test_a_change_on_a_rung_that_does_not_come_up_is_given_up_there() -> None:
     play = lowered()
     changed = replace(LADDER, engine_arguments=("--seed", "1"))
-    play.world.bad_versions = {replace(changed, shape=rung).fingerprint for rung in (*LADDER.rungs, LADDER.shape)}
+    play.world.bad_versions = {changed.fingerprint, *(changed.on(rung).fingerprint for rung in LADDER.rungs)}
     play.change("chat", engine_arguments=("--seed", "1"))
     play.run(120)
     assert (play.phase("chat"), served(play)) == (Phase.DEGRADED, [2]), play.story(["not restored"])
-    assert play.serving()[0].version == replace(LADDER, shape=Shape(2, 1, 1)).fingerprint
+    assert play.serving()[0].version == LADDER.on(TWO).fingerprint
     play.world.machines.stock = {}
     play.run(40)
+    assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
+
+
+def test_a_rung_is_served_with_its_own_arguments_and_the_full_shape_without_them() -> None:
+    play = lowered()
+    assert play.started_for[play.serving()[0].name] == LADDER.on(TWO).fingerprint
+    assert LADDER.on(TWO).arguments == (*LADDER.engine_arguments, "--max-model-len", "512")
+    play.world.machines.stock = {}
+    play.run(25)
+    assert play.started_for[play.serving()[0].name] == LADDER.fingerprint
+    assert LADDER.arguments == LADDER.engine_arguments
+
+
+def test_other_arguments_for_the_rung_that_is_served_cost_its_clients_nothing_until_all_gpus_have_come() -> None:
+    play = lowered()
+    play.change("chat", rungs=(Rung(TWO.shape, ("--max-model-len", "1024")), ONE))
+    for _ in range(300):
+        play.run(1)
+        assert served(play) == [2], play.story(["not served"])
+    play.world.machines.stock = {}
+    play.run(60)
     assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
 
 

@@ -13,7 +13,7 @@ from elastic_deploy.cluster.aws.preflight.gather import gather
 from elastic_deploy.cluster.aws.preflight.wanted import Wanted, read_wanted
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.model.check import Check
-from elastic_deploy.model.shape import Plan
+from elastic_deploy.model.plan import Plan
 
 CHEAP: tuple[Callable[[Wanted, Facts], tuple[Check, ...]], ...] = (
     standing.region,

@@ -9,7 +9,8 @@ from elastic_deploy.cluster.model_facts import model_facts
 from elastic_deploy.cluster.model_hub import ask_hub
 from elastic_deploy.model.check import Check
 from elastic_deploy.model.errors import ExitCode, NeverFitsError, UserError
-from elastic_deploy.model.shape import ModelFacts, Plan
+from elastic_deploy.model.plan import Plan
+from elastic_deploy.model.shape import ModelFacts
 from elastic_deploy.planning.plan import plan
 from elastic_deploy.planning.request import merge
 from elastic_deploy.planning.settings import Settings

@@ -14,7 +14,7 @@ from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.model_facts import model_facts
 from elastic_deploy.cluster.model_hub import HubAnswer
 from elastic_deploy.model.check import Check
-from elastic_deploy.model.shape import Plan
+from elastic_deploy.model.plan import Plan
 from elastic_deploy.planning.sizes import WEIGHTS_SHARE
 from elastic_deploy.rehearsal.engine_arguments import TINY_MODEL, model_path
 
