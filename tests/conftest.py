@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -40,3 +41,6 @@ class LeaveWithoutRay:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LeaveWithoutRay())
+    # A shell has what it runs in the background ignore Ctrl-C, and so would the commands that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
