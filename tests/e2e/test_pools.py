@@ -4,15 +4,14 @@ The tests follow one deployment, each going on from where the one before it left
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.e2e.conftest import user_of
+from tests.e2e.streams import streams_all_the_while
 from tests.e2e.test_main_job import REFUSAL, script
 from tests.e2e.user import User, kill, live_nodes_of
 
@@ -72,27 +71,11 @@ def test_up_again_changes_nothing(user: User) -> None:
 
 def test_it_goes_back_to_the_better_pool_without_a_failed_request(user: User) -> None:
     script(user, None)
-    over = Event()
-
-    def ask() -> list[str]:
-        answers = []
-        while not over.is_set():
-            answers.append(user.stream("A node", 40))
-            over.wait(2.0)
-        return answers
-
-    with ThreadPoolExecutor(2) as clients:
-        asked = [clients.submit(ask) for _ in range(2)]
-        try:
-            result = user.up(*POOLS, "--prefer-return", "--yes")
-            assert result.returncode == 0, result.stderr
-            user.until("it has gone back", lambda: bool(told(user, "replica.returned")))
-            user.until("the former one is gone", lambda: [r["id"] for r in user.deployment()["replicas"]] == ["r1"])
-        finally:
-            over.set()
-        answers = [answer for each in asked for answer in each.result(timeout=180)]
-    assert len(answers) >= 4
-    assert all(answers), "an answer is the text of a stream that ended well"
+    with streams_all_the_while(user):
+        result = user.up(*POOLS, "--prefer-return", "--yes")
+        assert result.returncode == 0, result.stderr
+        user.until("it has gone back", lambda: bool(told(user, "replica.returned")))
+        user.until("the former one is gone", lambda: [r["id"] for r in user.deployment()["replicas"]] == ["r1"])
     assert [pool["replicas"] for pool in user.deployment()["pools"]] == [["r1"], []]
     assert user.status()["request"]["bundles"] == [{"resources": {"GPU": 1.0}, "count": 2, "labels": {"pool": "a"}}]
     assert not user.deployment()["recoveries"]

@@ -5,14 +5,13 @@ The tests follow one deployment, each going on from where the one before it left
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.conftest import user_of
+from tests.e2e.streams import streams_all_the_while
 from tests.e2e.test_main_job import script
 from tests.e2e.user import User
 
@@ -62,25 +61,9 @@ def test_up_again_changes_nothing(user: User) -> None:
 
 
 def test_the_full_shape_takes_over_without_a_failed_request(user: User) -> None:
-    over = Event()
-
-    def ask() -> list[str]:
-        answers = []
-        while not over.is_set():
-            answers.append(user.stream("A node", 40))
-            over.wait(2.0)
-        return answers
-
-    with ThreadPoolExecutor(2) as clients:
-        asked = [clients.submit(ask) for _ in range(2)]
-        try:
-            script(user, None)
-            user.until("the full shape serves", lambda: user.deployment()["phase"] == "ready")
-        finally:
-            over.set()
-        answers = [answer for each in asked for answer in each.result(timeout=180)]
-    assert len(answers) >= 4
-    assert all(answers), "an answer is the text of a stream that ended well"
+    with streams_all_the_while(user):
+        script(user, None)
+        user.until("the full shape serves", lambda: user.deployment()["phase"] == "ready")
     assert kinds(user) == ["deployment.lowered", "deployment.raising", "deployment.raised"]
     deployment = user.deployment()
     assert deployment["gpus"] == {"requested": 4, "placed": 4}

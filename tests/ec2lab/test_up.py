@@ -56,9 +56,12 @@ def test_a_generated_cluster_serves_over_two_hosts(user: User) -> None:
     done = user.up(*SHAPE)
     assert done.returncode == 0, done.stderr[-4000:]
     print(f"up: {done.seconds:.0f} s")
-    (deployment,) = user.status()["deployments"]
-    (replica,) = deployment["replicas"]
+    document = user.status()
+    (replica,) = document["deployments"][0]["replicas"]
     assert set(replica["nodes"]) == gpu_instances(user.lab)
+    (way,) = [entry["steps"] for entry in document["ledger"] if entry["what"] == "replica"]
+    told = [step["step"] for step in way]
+    assert told == ["gathering", "clearing", "starting", "weights", "engine", "ready"], "also by the worker's host"
     assert len(replica["nodes"]) == 2
     assert user.ask()
     # Again with the same arguments, nothing changes.
