@@ -18,6 +18,7 @@ from elastic_deploy.cli.certificate_words import expiry_warning, name_warning
 from elastic_deploy.cli.follow import SERVING, Before, DeploymentFailedError, find_deployment, follow
 from elastic_deploy.cli.interruption import Terminated
 from elastic_deploy.cli.key_files import keep_key, with_key_file
+from elastic_deploy.cli.limits import LimitsChange, limits_change
 from elastic_deploy.cli.options import EngineCommand, cluster_argument, deployment_options, flags_of
 from elastic_deploy.cli.port import front_door_port, require_free_port
 from elastic_deploy.cli.prepare import Prepared, prepare
@@ -131,6 +132,7 @@ def _bring_up(prepared: Prepared, begun: Undertaking, manner: Manner) -> dict[st
     else:
         _reuse(head, config)
         document = head.call("status")
+        _bring_limits(head, config, limits_change(document, config.capacity), manner)
         prepared = prepared.beside(_taken(document, request.name), _running(document, request.name))
         port = front_door_port(document)
         if config.provider_kind == "local" and port != request.port:
@@ -191,6 +193,22 @@ def _reuse(head: Head, config: ClusterConfig) -> None:
         with turn(config.name, "bringing elastic-deploy to"):
             bring_package(config, say)
         _ensure(head, config.provider_kind, brought=True)
+
+
+def _bring_limits(head: Head, config: ClusterConfig, change: LimitsChange, manner: Manner) -> None:
+    """Have the cluster go by the YAML's limits. Lower ones may cost nodes: then only where somebody says so."""
+    if not change.lines:
+        return
+    note(f"{config.name} runs with other limits than its YAML has now. What changes:")
+    for line in change.lines:
+        note(f"  {line}")
+    if not (manner.yes or ask("Bring them to the cluster?", default=not change.lowers)):
+        note("They are left as they are; to bring them there, run it with --yes.")
+        return
+    say("The YAML is brought to the cluster; what runs on it is left alone.")
+    with turn(config.name, "bringing its limits to"):
+        bring_package(config, say)
+    _ensure(head, config.provider_kind, brought=True)
 
 
 def _ensure(head: Head, provider: str, *, brought: bool = False) -> None:

@@ -19,6 +19,8 @@ from elastic_deploy.model.spec import DeploymentSpec
 from elastic_deploy.planning.fit import gpus_in, most_gpus, require_fit
 from elastic_deploy.planning.pools import most_in, types_of
 
+_MEND = "`up` brings the mended YAML to the cluster."
+
 
 def never_fits(spec: DeploymentSpec, others: int, capacity: Capacity) -> str:
     """Why a deployment's GPUs, beside `others` of other deployments, can never be had, in sentences; empty if they can.
@@ -28,7 +30,7 @@ def never_fits(spec: DeploymentSpec, others: int, capacity: Capacity) -> str:
     try:
         require_fit(capacity, spec.shape.gpus, others)
     except NeverFitsError as error:
-        return str(error)
+        return f"{error} {_MEND}"
     size, replicas = spec.shape.gpus_per_replica, spec.shape.replicas
     rooms = {pool.name: most_in(capacity, pool) for pool in spec.pools}
     if not rooms or sum(room // size for room in rooms.values()) >= replicas:
@@ -37,7 +39,7 @@ def never_fits(spec: DeploymentSpec, others: int, capacity: Capacity) -> str:
     return (
         f"{counted(replicas, 'replica')} of {counted(size, 'GPU')} can never be had in {capacity.cluster_name}: its"
         f" pools can have {held} at the most, and a replica's GPUs are all in one. Raise the max_workers of their node"
-        " types, or ask for fewer or smaller replicas."
+        f" types, or ask for fewer or smaller replicas. {_MEND}"
     )
 
 

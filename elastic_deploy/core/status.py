@@ -27,7 +27,7 @@ from elastic_deploy.model.duration import clock
 from elastic_deploy.model.memory import DeploymentMemory, Failure, Memory, ReplicaMemory
 from elastic_deploy.model.names import GroupName
 from elastic_deploy.model.phase import Phase
-from elastic_deploy.model.shape import Shape, bundle_document
+from elastic_deploy.model.shape import Capacity, Shape, bundle_document
 from elastic_deploy.model.snapshot import GroupSeen, GroupState, NodeNotice, NodeState, Snapshot
 from elastic_deploy.model.spec import ClusterSpec, DeploymentSpec, OnFailure
 
@@ -88,6 +88,7 @@ def status_document(
                 _node(record, bundles.get(record.node.ray_id, {}), notices.get(record.node.ray_id))
                 for record in ledger.nodes
             ],
+            "limits": _limits(snapshot.capacity),
         },
         "request": {
             "bundles": [bundle_document(bundle) for bundle in memory.request or ()],
@@ -96,6 +97,14 @@ def status_document(
         "deployments": [_deployment(d, remembered.get(d.name), world) for d in spec.deployments],
         "ledger": ledger_document(tracks, ledger, memory, snapshot, prices_of(spec), now),
     }
+
+
+def _limits(capacity: Capacity | None) -> dict[str, Any] | None:
+    """How many workers the cluster may have, in all and of each type; None where nobody knows."""
+    if capacity is None:
+        return None
+    workers = {each.name: each.max_workers for each in capacity.node_types if not each.is_head}
+    return {"max_workers": capacity.max_workers, "node_types": workers}
 
 
 def _bundles(groups: dict[GroupName, GroupSeen]) -> dict[str, dict[str, int]]:

@@ -110,6 +110,7 @@ def test_the_document_has_the_contracts_keys_and_no_others_at_every_level() -> N
                     "detail": "bundles: 1 of chat/r0",
                 },
             ],
+            "limits": None,
         },
         "request": {"bundles": [{"resources": {"GPU": 1.0}, "count": 2}], "sent_at": 995.0},
         "deployments": [

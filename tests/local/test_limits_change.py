@@ -32,11 +32,15 @@ def user() -> Iterator[User]:
         yield one
 
 
-def ray_up(user: User, max_workers: int) -> None:
-    """What a person does who changes a limit: edit the YAML, and run `ray up --no-restart`."""
+def edit(user: User, max_workers: int) -> None:
+    """Write another limit into the YAML."""
     config = yaml.safe_load(user.path.read_text())
     config["available_node_types"]["gpu"]["max_workers"] = max_workers
     user.path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def ray_up(user: User) -> None:
+    """One of the two ways in which a person brings a changed limit to a cluster."""
     told = subprocess.run(
         [str(RAY), "up", str(user.path), "--yes", "--no-restart"],
         capture_output=True,
@@ -64,7 +68,8 @@ def test_limits_that_are_lowered_and_raised_while_it_waits(user: User) -> None:
     user.until("both GPUs are asked for", lambda: asked(user) == 2, 30)
     assert not of(user, "wait.never_fits")
 
-    ray_up(user, 1)
+    edit(user, 1)
+    ray_up(user)
     user.until("what can be had is asked for", lambda: asked(user) == 1, 60)
     (said,) = of(user, "wait.never_fits")
     assert (said["gpus"], said["most"]) == (2, 1)
@@ -72,7 +77,17 @@ def test_limits_that_are_lowered_and_raised_while_it_waits(user: User) -> None:
     assert deployment["phase"] == "waiting"
     assert "raise available_node_types.gpu.max_workers from 1 to 2" in deployment["reason"]
 
-    ray_up(user, 4)
+    edit(user, 4)
+    told = user.up("--detach", limit=180)
+    assert told.returncode == 0, told.stderr
+    assert "max_workers of gpu: 1 -> 4" in told.stderr
     user.until("all of it is asked for again", lambda: asked(user) == 2, 60)
     assert len(of(user, "wait.fits")) == 1
     assert "can never be had" not in user.deployment()["reason"]
+    again = user.up("--detach", limit=180)
+    assert (again.returncode, "max_workers" in again.stderr) == (0, False), again.stderr
+
+    edit(user, 2)
+    left = user.up("--detach", limit=180)
+    assert (left.returncode, "left as they are" in left.stderr) == (0, True), left.stderr
+    assert user.status()["cluster"]["limits"]["node_types"] == {"gpu": 4}
