@@ -1,18 +1,19 @@
 """How far an engine's start is, read from the lines that vLLM logs on its way.
 
-Pure; asked by `runtime.engine_stages` in each of vLLM's processes. The lines are those of vLLM 0.32 (`v1/worker/
-gpu_model_runner.py`, `cpu_model_runner.py`, `v1/attention/backends/utils.py`, `v1/core/kv_cache_utils.py`,
-`v1/engine/core.py`). Another version may word them otherwise: then nothing is known of the stage, and nothing said.
+Pure; asked by `runtime.engine_stages` in each of vLLM's processes. The lines are those of vLLM 0.32
+(`tests/core/test_engine_stage.py` names the files). Another version may word them otherwise: then nothing is known of
+the stage, and nothing said.
 """
 
 import re
 
 from elastic_deploy.model.snapshot import EngineStage
 
-_WEIGHTS = "Starting to load model "
-"""A worker begins with its part of the weights: with the first of them the stage begins."""
+_WEIGHTS = ("Starting to load model ", "Loading model from scratch...")
+"""A worker begins with its part of the weights: with the first of them the stage begins. The second is the newer model
+runner's, which vLLM takes on GPUs unless told otherwise."""
 
-_ENGINE = re.compile(r"Using \S+ KV cache layout\.|\S+ KV cache size: |init engine \(")
+_ENGINE = re.compile(r"Using \S+ KV cache layout\.|\S+( \+ host)? KV cache size: |init engine \(")
 """The engine core says each of these only after all workers have their weights: it has waited for every one of them,
 and goes on to the memory for the cache, to compiling and to warming up."""
 

@@ -1,6 +1,8 @@
 """How far an engine's start is: the lines of vLLM's that tell it, and what is made of them."""
 
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +18,13 @@ WEIGHTS, ENGINE = EngineStage
 
 LINES: dict[str, EngineStage | None] = {
     "Starting to load model /models/tiny...": WEIGHTS,
+    "Loading model from scratch...": WEIGHTS,
     "Loading weights took 0.02 seconds": None,
     "Model loading took 3.52 GiB memory and 12.112358 seconds": None,
     "Using LBHNC KV cache layout.": ENGINE,
     "CPU KV cache size: 16,384 tokens, Maximum concurrency for 2,048 tokens per request: 8.00x": ENGINE,
     "GPU KV cache size: 310,672 tokens, Maximum concurrency for 8,192 tokens per request: 37.92x": ENGINE,
+    "GPU + host KV cache size: 310,672 tokens, Maximum concurrency for 8,192 tokens per request: 37.92x": ENGINE,
     "init engine (profile, create kv cache, warmup model) took 0.46 s": ENGINE,
     "Using max model len 2048": None,
     "Using the existing placement group": None,
@@ -31,6 +35,26 @@ LINES: dict[str, EngineStage | None] = {
 @pytest.mark.parametrize("line", LINES)
 def test_the_lines_that_tell_a_stage(line: str) -> None:
     assert stage_told(line) is LINES[line]
+
+
+SOURCES = {
+    "v1/worker/cpu_model_runner.py": "Starting to load model %s...",
+    "v1/worker/gpu_model_runner.py": "Starting to load model %s...",
+    "v1/worker/gpu/model_runner.py": "Loading model from scratch...",
+    "v1/attention/backends/utils.py": "Using %s KV cache layout.",
+    "v1/core/kv_cache_utils.py": "%s KV cache size: ",
+    "v1/engine/core.py": "init engine (",
+}
+
+
+@pytest.mark.parametrize("file", SOURCES)
+def test_the_lines_are_those_of_the_vllm_that_is_installed(file: str) -> None:
+    """The runners for GPUs are in the build for CPUs too, though nothing can run them there."""
+    found = find_spec("vllm")
+    assert found is not None
+    assert found.submodule_search_locations
+    assert f'"{SOURCES[file]}' in (Path(found.submodule_search_locations[0]) / file).read_text()
+    assert stage_told(SOURCES[file].replace("%s", "X")) is not None
 
 
 def kinds(*stages: EngineStage | None) -> list[str]:
