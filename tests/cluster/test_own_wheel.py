@@ -65,8 +65,13 @@ def test_the_same_files_make_the_same_bytes_and_nothing_of_this_machine_is_in_th
 
 def test_it_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELASTIC_DEPLOY_HOME", str(tmp_path))
-    before = own_wheel().stat()
-    assert own_wheel().stat() == before
+
+    def written() -> tuple[int, int]:
+        found = own_wheel().stat()  # reading it changes only when it was read
+        return found.st_ino, found.st_mtime_ns
+
+    before, size = written(), own_wheel().stat().st_size
+    assert written() == before
     own_wheel().write_bytes(b"half of it")
-    assert own_wheel().stat().st_size == before.st_size
+    assert own_wheel().stat().st_size == size
     assert [path.name for path in (tmp_path / "packages").iterdir()] == [own_wheel().name]
