@@ -30,6 +30,7 @@ from elastic_deploy.cli.watch import JsonWatch, PlainWatch, live_watch
 from elastic_deploy.cluster.config import ClusterConfig
 from elastic_deploy.cluster.head import AgentMissingError, Head, find_head
 from elastic_deploy.cluster.launch import bring_package, launch
+from elastic_deploy.cluster.ray_token import lacks_token, token_path
 from elastic_deploy.cluster.turn import turn
 from elastic_deploy.cluster.wish import wish
 from elastic_deploy.model.errors import ExitCode, RefusedError, UserError
@@ -204,6 +205,9 @@ def _bring_limits(head: Head, config: ClusterConfig, change: LimitsChange, manne
         note(f"  {line}")
     if not (manner.yes or ask("Bring them to the cluster?", default=not change.lowers)):
         note("They are left as they are; to bring them there, run it with --yes.")
+        return
+    if lacks_token(config):
+        note(f"They cannot be brought from here: that needs {token_path(config.name)}, from where it was launched.")
         return
     say("The YAML is brought to the cluster; what runs on it is left alone.")
     with turn(config.name, "bringing its limits to"):

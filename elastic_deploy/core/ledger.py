@@ -6,13 +6,13 @@ Pure; called by the supervisor before each decision, so that a decision's event 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from elastic_deploy.core.engine_stage import stage_news
 from elastic_deploy.core.launches import launch_kind, launch_next, launch_said, setup_kind, setup_next, setup_said
 from elastic_deploy.model.duration import clock
 from elastic_deploy.model.event import EventDraft
 from elastic_deploy.model.names import EngineName, GroupName
 from elastic_deploy.model.snapshot import (
     EngineStage,
-    EngineState,
     GroupSeen,
     GroupState,
     LaunchFailure,
@@ -371,27 +371,6 @@ def _notice_event(notice: NodeNotice, node: str) -> EventDraft:
     return EventDraft("node.notice", message, node=node, subject=f"node:{node}", data=data)
 
 
-_STAGE_WORDS = {
-    EngineStage.WEIGHTS: ("engine.weights", "loads its weights"),
-    EngineStage.ENGINE: ("engine.warming", "has its weights, and is made ready"),
-}
-
-
-def _stages(ledger: Ledger, snapshot: Snapshot) -> tuple[tuple[tuple[EngineName, EngineStage], ...], list[EventDraft]]:
-    """How far the starts of engines have come, and an event for each that has come further."""
-    if snapshot.engines.value is None:
-        return ledger.stages, []
-    told = dict(ledger.stages)
-    found = {e.name: e.stage for e in snapshot.engines.value if e.stage is not None and e.state is EngineState.RUNNING}
-    events = [_stage_event(name, stage) for name, stage in found.items() if told.get(name) is not stage]
-    return tuple(sorted(found.items())), events
-
-
-def _stage_event(name: EngineName, stage: EngineStage) -> EventDraft:
-    kind, words = _STAGE_WORDS[stage]
-    return EventDraft(kind, f"{name} {words}.", name.deployment, name.replica, subject=str(name), because=str(name))
-
-
 def _monitor(ledger: Ledger, snapshot: Snapshot) -> tuple[bool | None, list[EventDraft]]:
     alive = snapshot.monitor_alive.value
     if alive is None or alive is ledger.monitor_alive:
@@ -415,7 +394,7 @@ def advance(ledger: Ledger, snapshot: Snapshot) -> tuple[Ledger, tuple[EventDraf
     failures, refused_at, launch_events = _launches(ledger, snapshot)
     setups, setup_events = _setups(ledger, snapshot)
     monitor_alive, monitor_events = _monitor(ledger, snapshot)
-    stages, stage_events = _stages(ledger, snapshot)
+    stages, started = stage_news(ledger.stages, snapshot)
     after = Ledger(nodes, groups, failures, monitor_alive, refused_at, snapshot.notices, setups, vanished, stages)
     told = _notices(ledger, snapshot.notices, nodes)
     # What becomes of a node after its notice comes of that.
@@ -424,4 +403,4 @@ def advance(ledger: Ledger, snapshot: Snapshot) -> tuple[Ledger, tuple[EventDraf
     }
     node_events = [replace(e, because=e.subject) if e.subject in noticed else e for e in node_events]
     changed = (*launch_events, *setup_events, *monitor_events, *told, *node_events, *placed, *group_events)
-    return after, (*changed, *stage_events)
+    return after, (*changed, *started)

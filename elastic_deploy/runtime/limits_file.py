@@ -29,6 +29,7 @@ class LimitsFile:
     def __init__(self) -> None:
         self._read: tuple[Path, int, int] | None = None
         self._capacity: Capacity | None = None
+        self._trouble = ""  # what has been said of it, once: it is looked at every second
 
     def look(self, path: Path | None) -> Capacity | None:
         """What the file says; None where there is none, or it says nothing that can be read."""
@@ -42,8 +43,11 @@ class LimitsFile:
                 self._read = state
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             # Ray writes it in place: what was read of a half-written one is read again at the next look.
-            log.warning("the autoscaler's limits cannot be read from %s: %s", path, error)
-            self._read, self._capacity = None, None
+            if str(error) != self._trouble:
+                log.warning("the autoscaler's limits cannot be read from %s: %s", path, error)
+            self._read, self._capacity, self._trouble = None, None, str(error)
+        else:
+            self._trouble = ""
         return self._capacity
 
 

@@ -232,6 +232,19 @@ def test_other_arguments_for_the_rung_that_is_served_cost_its_clients_nothing_un
     assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not raised"])
 
 
+def test_a_rung_that_is_allowed_no_more_is_not_started_again() -> None:
+    play = lowered()
+    play.change("chat", rungs=())
+    play.run(60)
+    assert served(play) == [2], play.story(["not served"])
+    play.world.machines.kill(0, play.now, detected_after=3)
+    play.run(120)
+    assert served(play) == [], play.story(["started again"])
+    play.world.machines.stock = {}
+    play.run(60)
+    assert (play.phase("chat"), served(play)) == (Phase.READY, [4]), play.story(["not full"])
+
+
 SPECS = st.builds(
     lambda replicas, after, surge, failures: replace(
         LADDER,
