@@ -89,3 +89,10 @@ def test_half_a_file_says_nothing_until_it_is_whole(tmp_path: Path, half: str) -
 def test_the_monitors_command_line_names_it(command: tuple[str, ...], path: str | None) -> None:
     found = limits_path(command)
     assert (found.name if found else None) == path
+
+
+def test_a_file_that_stays_unreadable_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = LimitsFile()
+    for _ in range(3):
+        limits.look(tmp_path / "gone.yaml")
+    assert len(caplog.records) == 1
